@@ -1,0 +1,3 @@
+//! Everline.
+
+fn main() {}
