@@ -4,6 +4,7 @@
 //! has read, and appends bytes that somebody else will send.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod auth;
 pub mod backend;
 mod cursor;
 pub mod fields;
