@@ -1,1 +1,8 @@
-//! Everline.
+//! Everline: keeps every application connected while PostgreSQL fails over.
+//!
+//! This crate is everything that waits: sockets, names, timers, files. What is decided is decided
+//! in `everline-core`, what bytes mean is known by `everline-wire`.
+
+pub mod backend;
+pub mod config;
+pub mod net;

@@ -1,0 +1,311 @@
+//! From an address to a connection that is ready for its first statement, under one deadline.
+
+mod error;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use everline_wire::startup;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout_at};
+
+use super::connection::{BackendKey, Connection, SMALL_MESSAGE_BYTES_MAX, read_message};
+use super::login::{Exchange, Policy, Step};
+use super::{Address, Endpoint};
+use crate::config::dsn::{AuthMethods, ChannelBinding, Dsn, PassFile, SslMode, SslNegotiation};
+use crate::net::socket::SocketOptions;
+use crate::net::stream::Stream;
+use crate::net::tls::{BackendTls, TlsError};
+use everline_wire::auth::secret::Secret;
+
+pub use error::{DialError, Phase};
+
+/// Who logs in, and with which settings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Login {
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// The role's password; where it is `None` the DSN's password file is asked.
+    pub password: Option<Secret>,
+    /// Further start-up parameters, in their order.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Login {
+    /// The DSN's own login.
+    #[must_use]
+    pub fn from_dsn(dsn: &Dsn) -> Self {
+        let application = dsn.application_name.clone().unwrap_or_else(|| "everline".to_owned());
+        let mut parameters = vec![("application_name".to_owned(), application)];
+        parameters.extend(dsn.settings.iter().cloned());
+        Self {
+            database: dsn.database.clone(),
+            user: dsn.user.clone(),
+            password: dsn.password.clone(),
+            parameters,
+        }
+    }
+}
+
+/// Opens connections as one DSN wants them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Dialer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    tls: Option<BackendTls>,
+    mode: SslMode,
+    negotiation: SslNegotiation,
+    channel_binding: ChannelBinding,
+    require_auth: AuthMethods,
+    socket: SocketOptions,
+    passfile: PassFile,
+}
+
+/// Whether one attempt asks for TLS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Attempt {
+    Plain,
+    /// TLS where the backend has it.
+    Offered,
+    Tls,
+}
+
+impl Dialer {
+    /// A dialer for one DSN; reads the certificate files that it names.
+    ///
+    /// # Errors
+    /// [`TlsError`], naming the file.
+    pub fn new(dsn: &Dsn) -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(Inner {
+            tls: BackendTls::new(&dsn.ssl)?,
+            mode: dsn.ssl.mode,
+            negotiation: dsn.ssl.negotiation,
+            channel_binding: dsn.channel_binding,
+            require_auth: dsn.require_auth,
+            socket: SocketOptions::from_dsn(dsn),
+            passfile: dsn.passfile.clone(),
+        })))
+    }
+
+    /// Connects, negotiates TLS and logs in at one address; the connection is ready for its first
+    /// statement. Nothing is asked about the node's role.
+    ///
+    /// `sslmode` allow and prefer try the other way when the first is turned down, as libpq does:
+    /// after a failed handshake, or when `pg_hba.conf` has no line for this kind of connection.
+    ///
+    /// # Errors
+    /// [`DialError`]; the deadline covers everything.
+    ///
+    /// # Cancel safety
+    /// Safe: the socket is closed.
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+        login: &Login,
+        deadline: Instant,
+    ) -> Result<Connection, DialError> {
+        let (first, second) = self.attempts(endpoint);
+        let error = match self.attempt(endpoint, login, first, deadline).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let Some(second) = second.filter(|_| error.may_want_the_other_way()) else {
+            return Err(error);
+        };
+        match self.attempt(endpoint, login, second, deadline).await {
+            // The second way was a guess; what the first met is what the operator can mend.
+            Err(DialError::TlsRefused) => Err(error),
+            other => other,
+        }
+    }
+
+    /// Asks the backend at this address to cancel what the session with this key runs.
+    ///
+    /// The answer is the closed socket; whether anything was cancelled cannot be known. The same
+    /// TLS policy holds as for a dial.
+    ///
+    /// # Errors
+    /// [`DialError`] when the request could not be handed over.
+    ///
+    /// # Cancel safety
+    /// Safe: the socket is closed.
+    pub async fn cancel(
+        &self,
+        endpoint: &Endpoint,
+        key: &BackendKey,
+        deadline: Instant,
+    ) -> Result<(), DialError> {
+        let (first, second) = self.attempts(endpoint);
+        let mut stream = match (self.open(endpoint, first, deadline).await, second) {
+            (Err(error), Some(second)) if error.may_want_the_other_way() => {
+                self.open(endpoint, second, deadline).await?
+            }
+            (opened, _) => opened?,
+        };
+        let mut out = BytesMut::new();
+        startup::cancel_request(&mut out, key.process_id, &key.secret);
+        let request = async {
+            stream.write_all(&out).await?;
+            stream.flush().await?;
+            // The backend closes once it has passed the request on; closing first could lose it.
+            match stream.read_u8().await {
+                Ok(_) | Err(_) => Ok(()),
+            }
+        };
+        match timeout_at(deadline, request).await {
+            Ok(result) => result.map_err(|source| DialError::Lost { phase: Phase::Login, source }),
+            Err(_) => Err(DialError::Timeout { phase: Phase::Login }),
+        }
+    }
+
+    /// The first way to try and, where `sslmode` has one, the other.
+    fn attempts(&self, endpoint: &Endpoint) -> (Attempt, Option<Attempt>) {
+        // TLS means nothing on a Unix socket; libpq passes `sslmode` over there.
+        if matches!(endpoint.address, Address::Unix(_)) {
+            return (Attempt::Plain, None);
+        }
+        match self.0.mode {
+            SslMode::Disable => (Attempt::Plain, None),
+            SslMode::Allow => (Attempt::Plain, Some(Attempt::Tls)),
+            SslMode::Prefer => (Attempt::Offered, Some(Attempt::Plain)),
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => (Attempt::Tls, None),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        login: &Login,
+        attempt: Attempt,
+        deadline: Instant,
+    ) -> Result<Connection, DialError> {
+        let mut stream = self.open(endpoint, attempt, deadline).await?;
+        let file = &self.0.passfile;
+        let password = login
+            .password
+            .as_ref()
+            .or_else(|| file.find(&endpoint.host, endpoint.port(), &login.database, &login.user));
+        let policy = Policy {
+            end_point: stream.tls_server_end_point(),
+            tls: stream.is_tls(),
+            channel_binding: self.0.channel_binding,
+            require_auth: self.0.require_auth,
+        };
+        let mut exchange = Exchange::new(login, password, policy);
+        let mut read = BytesMut::with_capacity(READ_BYTES);
+        match timeout_at(deadline, converse(&mut stream, &mut read, &mut exchange)).await {
+            Ok(result) => result?,
+            Err(_) => return Err(DialError::Timeout { phase: Phase::Login }),
+        }
+        let (key, parameters) = exchange.into_parts();
+        Ok(Connection { stream, read, endpoint: endpoint.clone(), key, parameters })
+    }
+
+    /// Connects the socket and puts TLS over it.
+    async fn open(
+        &self,
+        endpoint: &Endpoint,
+        attempt: Attempt,
+        deadline: Instant,
+    ) -> Result<Stream, DialError> {
+        let stream = match timeout_at(deadline, self.connect(&endpoint.address)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => {
+                return Err(DialError::Connect { endpoint: endpoint.clone(), source });
+            }
+            Err(_) => return Err(DialError::Timeout { phase: Phase::Connect }),
+        };
+        let (Attempt::Offered | Attempt::Tls, Some(tls)) = (attempt, &self.0.tls) else {
+            return Ok(stream);
+        };
+        match timeout_at(deadline, self.negotiate(stream, endpoint, attempt, tls)).await {
+            Ok(stream) => stream,
+            Err(_) => Err(DialError::Timeout { phase: Phase::Tls }),
+        }
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<Stream> {
+        match address {
+            Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+            Address::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
+                self.0.socket.apply(&stream)?;
+                Ok(Stream::Tcp(stream))
+            }
+        }
+    }
+
+    async fn negotiate(
+        &self,
+        mut stream: Stream,
+        endpoint: &Endpoint,
+        attempt: Attempt,
+        tls: &BackendTls,
+    ) -> Result<Stream, DialError> {
+        if self.0.negotiation == SslNegotiation::Postgres && !offers_tls(&mut stream).await? {
+            return match attempt {
+                Attempt::Plain | Attempt::Offered => Ok(stream),
+                Attempt::Tls => Err(DialError::TlsRefused),
+            };
+        }
+        let plain = stream.into_plain().map_err(|_| DialError::Protocol("TLS within TLS"))?;
+        tls.connect(plain, &endpoint.host, endpoint.address.ip()).await.map_err(DialError::Tls)
+    }
+}
+
+/// Asks for TLS and reads the answer, exactly one byte: whatever somebody has put behind it is
+/// taken for a part of the handshake, which then fails, and never for the backend's word
+/// (CVE-2021-23222).
+async fn offers_tls(stream: &mut Stream) -> Result<bool, DialError> {
+    let lost = |source| DialError::Lost { phase: Phase::Tls, source };
+    let mut out = BytesMut::new();
+    startup::tls_request(&mut out);
+    stream.write_all(&out).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    match stream.read_u8().await.map_err(lost)? {
+        b'S' => Ok(true),
+        b'N' => Ok(false),
+        // What follows could come from anybody, so it is not shown (CVE-2024-10977).
+        b'E' => Err(DialError::Protocol("an error in answer to the request for TLS")),
+        _ => Err(DialError::Protocol("neither yes nor no in answer to the request for TLS")),
+    }
+}
+
+/// Carries the login's messages to and fro until the backend is ready.
+async fn converse(
+    stream: &mut Stream,
+    read: &mut BytesMut,
+    exchange: &mut Exchange<'_>,
+) -> Result<(), DialError> {
+    let lost = |source| DialError::Lost { phase: Phase::Login, source };
+    let mut out = BytesMut::new();
+    exchange.begin(&mut out)?;
+    for _ in 0..MESSAGES_MAX {
+        if !out.is_empty() {
+            stream.write_all(&out).await.map_err(lost)?;
+            stream.flush().await.map_err(lost)?;
+            out.clear();
+        }
+        let message = read_message(stream, read, SMALL_MESSAGE_BYTES_MAX).await?;
+        match exchange.step(message.tag, message.body, &mut out)? {
+            Step::More => {}
+            Step::Ready => return Ok(()),
+        }
+    }
+    Err(DialError::Protocol("the login does not come to an end"))
+}
+
+/// Most messages of a login; PostgreSQL 18 sends about twenty.
+const MESSAGES_MAX: usize = 256;
+
+/// First size of the read buffer: all of an ordinary login fits.
+const READ_BYTES: usize = 1024;
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

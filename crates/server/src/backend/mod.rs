@@ -1,0 +1,12 @@
+//! PostgreSQL's side: from a name to a connection that is ready for its first statement.
+
+pub mod connection;
+pub mod dial;
+mod dns;
+mod endpoint;
+mod fields;
+mod login;
+pub mod resolve;
+
+pub use endpoint::{Address, Endpoint};
+pub use fields::OwnedFields;

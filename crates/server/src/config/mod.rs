@@ -1,0 +1,242 @@
+//! What the operator asked for, as types that cannot hold nonsense.
+
+pub mod dsn;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use everline_wire::auth::secret::{Secret, Verifier};
+use everline_wire::sqlstate::SqlState;
+
+use dsn::Dsn;
+
+/// The checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where PostgreSQL is, and how its health is judged.
+    pub backend: BackendConfig,
+    /// How clients get in.
+    pub frontend: FrontendConfig,
+    /// How backend connections are shared.
+    pub pool: PoolConfig,
+    /// What clients are told when the leader goes.
+    pub failover: FailoverConfig,
+    /// Where the status page and the metrics are served; `None` is `off`.
+    pub http_listen: Option<SocketAddr>,
+    /// Worker threads; 0 means as many as there are cores.
+    pub workers: usize,
+    /// How the log looks.
+    pub log: LogConfig,
+}
+
+/// Where PostgreSQL is, and how its health is judged.
+#[derive(Clone, Debug)]
+pub struct BackendConfig {
+    /// `backend_dsn`.
+    pub dsn: Dsn,
+    /// How backend connections are watched: `enable_backend_adaptive_ha`.
+    pub ha: HaMode,
+    /// `resolver`.
+    pub resolver: ResolverChoice,
+    /// `dial_timeout`: one deadline over connect, TLS, login and the first questions.
+    pub dial_timeout: Duration,
+    /// `resolve_interval`: how often the name is asked again while all is well.
+    pub resolve_interval: Duration,
+    /// `heartbeat_interval`.
+    pub heartbeat_interval: Duration,
+    /// `heartbeat_timeout`: how long an answer may take before the system connection is broken.
+    pub heartbeat_timeout: Duration,
+    /// `accept_new_cluster`: whether another system identifier behind the name is accepted.
+    pub accept_new_cluster: bool,
+}
+
+/// How the leader is found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HaMode {
+    /// One fixed leader, dialled again when it breaks.
+    Fixed,
+    /// Adaptive HA.
+    Adaptive {
+        /// `backend_adaptive_ha_disconnect_percent`.
+        disconnect_percent: Percent,
+        /// `backend_adaptive_ha_unhealthy_min_time`.
+        unhealthy_min: Duration,
+    },
+}
+
+/// A whole percentage from 1 to 100.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// A percentage; `None` outside 1 to 100.
+    #[must_use]
+    pub const fn new(percent: u8) -> Option<Self> {
+        if matches!(percent, 1..=100) { Some(Self(percent)) } else { None }
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// Who turns names into addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ResolverChoice {
+    /// The operating system.
+    System,
+    /// One name server, asked directly.
+    Server(SocketAddr),
+}
+
+/// How clients get in.
+#[derive(Clone, Debug)]
+pub struct FrontendConfig {
+    /// `listen`: never empty.
+    pub listen: Vec<Listen>,
+    /// `tls_cert` and `tls_key`.
+    pub tls: Option<TlsFiles>,
+    /// `auth`.
+    pub auth: AuthMethod,
+    /// `users`: who gets in besides the DSN's own user.
+    pub users: Vec<User>,
+    /// `clients_max`.
+    pub clients_max: usize,
+}
+
+/// A place to listen at.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Listen {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A Unix socket, by its full path (`…/.s.PGSQL.6432`).
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A certificate and its key, both PEM.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// The chain, our own certificate first.
+    pub cert: PathBuf,
+    /// The key of our own certificate.
+    pub key: PathBuf,
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthMethod {
+    /// By SCRAM-SHA-256, with channel binding where there is TLS.
+    ScramSha256,
+    /// Not at all: for sockets that only friends can reach.
+    Trust,
+}
+
+/// A user who may log in.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The role's name.
+    pub name: String,
+    /// How it is known.
+    pub credential: Credential,
+}
+
+/// What is known about a user.
+#[derive(Clone, Debug)]
+pub enum Credential {
+    /// The password: checked at clients, given to backends.
+    Password(Secret),
+    /// What PostgreSQL stores in its place: checks clients, but cannot log in anywhere.
+    Verifier(Verifier),
+}
+
+/// How backend connections are shared.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PoolConfig {
+    /// `pool_mode`.
+    pub mode: PoolMode,
+    /// `max_backend_connections`: all databases and users together, the system connection
+    /// included.
+    pub connections_max: usize,
+    /// `query_wait_timeout`: how long a statement waits for a backend connection.
+    pub query_wait: Duration,
+}
+
+/// How long a backend connection is lent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PoolMode {
+    /// For one transaction.
+    Transaction,
+    /// For the whole session.
+    Session,
+}
+
+/// What clients are told when the leader goes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FailoverConfig {
+    /// `failover_hold`: how long a statement that was never sent waits for a leader; zero refuses
+    /// it at once.
+    pub hold: Duration,
+    /// `in_flight_select`.
+    pub in_flight_select: InFlightSelect,
+    /// `unreplayable_state`.
+    pub unreplayable_state: UnreplayableState,
+    /// `retryable_sqlstate`: outside a transaction, never sent.
+    pub retryable: SqlState,
+    /// `in_transaction_sqlstate`: the transaction is lost, nothing of it was committed.
+    pub in_transaction: SqlState,
+    /// `unknown_sqlstate`: sent, no answer.
+    pub unknown: SqlState,
+    /// `startup_sqlstate`: no leader to log in at.
+    pub startup: SqlState,
+}
+
+/// What a `SELECT` outside a transaction is told when it was sent and its answer is lost.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum InFlightSelect {
+    /// Its outcome is unknown: a function it calls may have written.
+    Unknown,
+    /// It may be repeated.
+    Retryable,
+}
+
+/// What becomes of a session whose state cannot be brought over to a new backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum UnreplayableState {
+    /// It ends with FATAL 57P01 at its next message.
+    Close,
+    /// Its next statement gets an error, once.
+    Error,
+    /// It goes on without the state.
+    Ignore,
+}
+
+/// How the log looks.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LogConfig {
+    /// `log_format`.
+    pub format: LogFormat,
+    /// `log`: a level, or directives as tracing's `EnvFilter` reads them.
+    pub filter: String,
+}
+
+/// The shape of a log line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For eyes.
+    Human,
+    /// One JSON object per line.
+    Json,
+}

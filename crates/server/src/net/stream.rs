@@ -1,0 +1,165 @@
+//! One type for every kind of connection, so that no signature needs a type parameter.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+use super::tls;
+
+/// A connection, in the clear or under TLS, to a client or to a backend.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP in the clear.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+    /// TLS over either. Boxed: its state is a thousand bytes and more.
+    Tls(Box<TlsStream<Plain>>),
+}
+
+/// What TLS can run over.
+#[derive(Debug)]
+pub enum Plain {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A Unix socket.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Whether everything on this connection is encrypted.
+    pub fn is_tls(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(_) => true,
+        }
+    }
+
+    /// The hash of the backend's certificate that SCRAM binds the channel to (RFC 5929,
+    /// `tls-server-end-point`).
+    ///
+    /// `None` in the clear, and where the certificate's signature algorithm has no hash of its
+    /// own (Ed25519), for which the RFC defines no binding. For a stream that *we* serve the
+    /// certificate is our own, which only [`tls::server_end_point`] can tell.
+    pub fn tls_server_end_point(&self) -> Option<Bytes> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => match stream.as_ref() {
+                TlsStream::Client(stream) => {
+                    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+                    tls::server_end_point(certificate)
+                }
+                TlsStream::Server(_) => None,
+            },
+        }
+    }
+
+    /// The socket's plain part where nothing is encrypted, to put TLS over it.
+    ///
+    /// # Errors
+    /// Gives the stream back when it is under TLS already.
+    pub fn into_plain(self) -> Result<Plain, Box<Self>> {
+        match self {
+            Self::Tcp(stream) => Ok(Plain::Tcp(stream)),
+            Self::Unix(stream) => Ok(Plain::Unix(stream)),
+            Self::Tls(_) => Err(Box::new(self)),
+        }
+    }
+
+    /// Waits until the socket below can be read, or has ended.
+    ///
+    /// Under TLS this is a hint: the bytes may hold no message at all, and a message may have
+    /// been read from the socket already, so read once before relying on it.
+    ///
+    /// # Errors
+    /// The socket's.
+    ///
+    /// # Cancel safety
+    /// Safe: nothing is read.
+    pub async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).await.map(drop),
+            Self::Unix(stream) => stream.ready(Interest::READABLE).await.map(drop),
+            Self::Tls(stream) => match stream.get_ref().0 {
+                Plain::Tcp(stream) => stream.ready(Interest::READABLE).await.map(drop),
+                Plain::Unix(stream) => stream.ready(Interest::READABLE).await.map(drop),
+            },
+        }
+    }
+}
+
+impl From<Plain> for Stream {
+    fn from(plain: Plain) -> Self {
+        match plain {
+            Plain::Tcp(stream) => Self::Tcp(stream),
+            Plain::Unix(stream) => Self::Unix(stream),
+        }
+    }
+}
+
+impl From<TlsStream<Plain>> for Stream {
+    fn from(stream: TlsStream<Plain>) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
+/// Calls the same method on whichever stream there is.
+macro_rules! each {
+    ($stream:expr, [$($kind:ident)+], $inner:ident => $call:expr) => {
+        match $stream { $(Self::$kind($inner) => $call,)+ }
+    };
+}
+
+macro_rules! delegate {
+    ($name:ident, $kinds:tt) => {
+        impl AsyncRead for $name {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                each!(self.get_mut(), $kinds, inner => Pin::new(inner).poll_read(cx, buffer))
+            }
+        }
+
+        impl AsyncWrite for $name {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                each!(self.get_mut(), $kinds, inner => Pin::new(inner).poll_write(cx, bytes))
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                slices: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                each!(self.get_mut(), $kinds, inner => {
+                    Pin::new(inner).poll_write_vectored(cx, slices)
+                })
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                each!(self, $kinds, inner => inner.is_write_vectored())
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                each!(self.get_mut(), $kinds, inner => Pin::new(inner).poll_flush(cx))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+                each!(self.get_mut(), $kinds, inner => Pin::new(inner).poll_shutdown(cx))
+            }
+        }
+    };
+}
+
+delegate!(Plain, [Tcp Unix]);
+delegate!(Stream, [Tcp Unix Tls]);
