@@ -4,7 +4,12 @@
 //! dropped, also in a panic; [`process`] says what happens when the whole program is killed.
 //! What a machine cannot provide is [`Error::Skip`], which a test reports as skipped.
 
+pub mod client;
 pub mod dns;
+pub mod everline;
+pub mod fake_backend;
+pub mod faults;
+mod message;
 pub mod ports;
 pub mod postgres;
 pub mod process;
