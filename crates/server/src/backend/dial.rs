@@ -309,3 +309,7 @@ const READ_BYTES: usize = 1024;
 #[cfg(test)]
 #[path = "dial_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "dial_postgres_tests.rs"]
+mod postgres_tests;
