@@ -39,6 +39,9 @@ done
 if [ -n "$pids" ]; then
   kill -CONT $pids; kill -QUIT $pids; sleep 1; kill -KILL $pids
 fi 2>/dev/null
+for left in "$1"/*/data/postmaster.pid; do
+  [ -f "$left" ] && ipcrm -m "$(sed -n '7s/.* //p' "$left")"
+done 2>/dev/null
 [ -n "$EVERLINE_LAB_KEEP" ] || rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 "#;
 

@@ -156,6 +156,7 @@ impl Node {
     pub fn kill9(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill_all();
+            give_back_shared_memory(&self.data());
         }
     }
 
