@@ -1,8 +1,7 @@
 //! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the side that checks the password.
 //!
-//! One type per step, so that no step can be left out or taken twice:
-//! [`Server`] → client's first message → [`ClientFirst`] → [`Challenge`] → client's last message →
-//! [`Accepted`].
+//! One type per step, so that no step can be left out or taken twice: [`Server`] → the client's first
+//! message → [`ClientFirst`] → [`Challenge`] → the client's last message → [`Accepted`].
 //!
 //! Sources: RFC 5802, RFC 7677, and PostgreSQL's src/backend/libpq/auth-scram.c for what they
 //! leave open (the user name in the exchange is ignored, the one of the startup packet holds).
@@ -297,7 +296,10 @@ fn attribute<'a>(
 
 /// Optional attributes at the end may be ignored; they must look like some.
 fn extensions<'a>(mut attributes: impl Iterator<Item = &'a str>) -> Result<(), ScramError> {
-    let valid = |attribute: &str| matches!(attribute.as_bytes(), [name, b'=', ..] if name.is_ascii_alphabetic());
+    let valid = |attribute: &str| match attribute.as_bytes() {
+        [name, b'=', ..] => name.is_ascii_alphabetic(),
+        _ => false,
+    };
     if attributes.all(valid) { Ok(()) } else { Err(ScramError::Malformed("invalid attribute")) }
 }
 

@@ -1,0 +1,75 @@
+//! Keywords and identifiers.
+
+use std::borrow::Cow;
+
+use super::lexer::Token;
+
+/// Longest identifier in bytes: PostgreSQL cuts them there (`NAMEDATALEN - 1`).
+const NAME_BYTES_MAX: usize = 63;
+
+/// A word in capitals, to be matched against keywords; empty where it is longer than any.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyword {
+    bytes: [u8; 16],
+    length: usize,
+}
+
+impl Keyword {
+    #[inline]
+    pub(super) fn of(word: &[u8]) -> Self {
+        let mut bytes = [0; 16];
+        match bytes.get_mut(..word.len()) {
+            Some(copy) => {
+                copy.copy_from_slice(word);
+                copy.make_ascii_uppercase();
+                Self { bytes, length: word.len() }
+            }
+            None => Self { bytes, length: 0 },
+        }
+    }
+
+    #[inline]
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The name that an identifier stands for: lower case unless it is quoted.
+///
+/// `None` where the token is no identifier, or one whose escapes we do not read.
+pub(super) fn identifier(token: Token<'_>) -> Option<Cow<'_, str>> {
+    let name = match token {
+        Token::Word(word) => fold(String::from_utf8_lossy(word)),
+        Token::Quoted(inner) => {
+            let name = String::from_utf8_lossy(inner);
+            if name.contains("\"\"") { Cow::Owned(name.replace("\"\"", "\"")) } else { name }
+        }
+        Token::Unicode | Token::Text | Token::Number | Token::Parameter | Token::Symbol(_) => {
+            return None;
+        }
+    };
+    if name.is_empty() { None } else { Some(cut(name)) }
+}
+
+/// Lower case, in ASCII only.
+pub(super) fn fold(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        name
+    }
+}
+
+fn cut(name: Cow<'_, str>) -> Cow<'_, str> {
+    if name.len() <= NAME_BYTES_MAX {
+        return name;
+    }
+    let end = name.floor_char_boundary(NAME_BYTES_MAX);
+    match name {
+        Cow::Borrowed(name) => Cow::Borrowed(name.get(..end).unwrap_or_default()),
+        Cow::Owned(mut name) => {
+            name.truncate(end);
+            Cow::Owned(name)
+        }
+    }
+}
