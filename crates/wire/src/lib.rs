@@ -7,9 +7,11 @@
 pub mod auth;
 pub mod backend;
 mod cursor;
+pub mod digest;
 pub mod fields;
 pub mod frame;
 pub mod frontend;
+pub mod sql;
 pub mod sqlstate;
 pub mod startup;
 pub mod tag;

@@ -1,0 +1,62 @@
+//! Every bound of the system, its default and its reason.
+
+use std::time::Duration;
+
+/// How much of a client's message is looked at before the rest is passed through, in bytes.
+///
+/// A statement that is longer is forwarded without having been read to its end; what could
+/// stand in the rest is then taken for granted (it may commit, it may leave session state).
+pub const INSPECT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest named prepared statement that is kept, in bytes.
+///
+/// A named statement has to be known here whole, so that it can be prepared on the next leader.
+pub const PREPARED_STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What one client's prepared statements may hold together, in bytes of text.
+pub const PREPARED_BYTES_PER_CLIENT_MAX: usize = 64 * 1024 * 1024;
+
+/// Prepared statements kept on one backend connection; the least recently used is closed.
+pub const PREPARED_PER_BACKEND_MAX: usize = 1_000;
+
+/// Longest backend message that is buffered until it is whole, in bytes.
+///
+/// A longer one (a large row) is passed through in pieces; if its backend is lost in the middle
+/// the client's stream is torn and its connection has to be closed.
+pub const WHOLE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Requests of one client that may be unanswered; then its input waits.
+///
+/// More than a backend can have answered and not yet flushed (8 KiB of five-byte answers), so
+/// that waiting for answers always ends.
+pub const PIPELINE_REQUESTS_MAX: usize = 16 * 1024;
+
+/// Bytes that wait to be written to one peer before the other side is read no further.
+pub const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
+
+/// Size of one read from a socket, in bytes.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Session settings that one client may have journalled, in number and in bytes of text.
+pub const SETTINGS_MAX: usize = 200;
+/// See [`SETTINGS_MAX`].
+pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
+
+/// Named portals whose statements are remembered for one client's open transaction.
+pub const PORTALS_MAX: usize = 1_000;
+
+/// How long a client may take from accept to the end of its login.
+///
+/// PostgreSQL's `authentication_timeout`.
+pub const LOGIN_MAX: Duration = Duration::from_secs(60);
+
+/// How long a cancel request may take to reach the backend.
+pub const CANCEL_MAX: Duration = Duration::from_secs(5);
+
+/// Backend connections that are dialled at the same time, over all pools.
+///
+/// After a failover everybody comes at once; PostgreSQL forks and hashes for each of them.
+pub const DIALS_MAX: usize = 16;
+
+/// Statements that may be held at the same time.
+pub const HELD_MAX: usize = 100_000;

@@ -1,0 +1,235 @@
+//! Why a statement or a login is refused, and what the client is told: the contract with drivers
+//! in one place.
+//!
+//! `40001` is the one code that retry helpers of every ecosystem repeat and that no pool evicts;
+//! `08007` is never taken for more retryable than a lost connection is. Severity is `ERROR`
+//! wherever the connection goes on: `FATAL` makes drivers close it, and lib/pq under
+//! `database/sql` runs the statement again, blindly.
+
+use std::time::Duration;
+
+use everline_wire::fields::{Report, Severity};
+use everline_wire::sqlstate::SqlState;
+
+/// The text that retry helpers look for: Sequelize matches `could not serialize`, helpers that
+/// descend from CockroachDB's `restart transaction`.
+const RETRYABLE_MESSAGE: &str =
+    "could not serialize access due to backend failover; restart transaction";
+const RETRYABLE_HINT: &str = "The transaction might succeed if retried.";
+
+/// The SQLSTATEs that an operator may choose, and their defaults.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Codes {
+    /// For a statement that was never forwarded. Default `40001`.
+    pub retryable: SqlState,
+    /// For every statement of a transaction whose backend connection is lost. Default `40001`.
+    pub in_transaction: SqlState,
+    /// For a COMMIT or a statement outside a transaction that was forwarded and never answered.
+    /// Default `08007`.
+    pub unknown: SqlState,
+    /// For a login that finds no leader and no cached answer. Default `57P03`.
+    pub startup: SqlState,
+}
+
+impl Default for Codes {
+    fn default() -> Self {
+        Self {
+            retryable: SqlState::SERIALIZATION_FAILURE,
+            in_transaction: SqlState::SERIALIZATION_FAILURE,
+            unknown: SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
+            startup: SqlState::CANNOT_CONNECT_NOW,
+        }
+    }
+}
+
+/// May the client send it again without fear of running it twice?
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Retry {
+    /// It surely had no effect.
+    Safe,
+    /// It may have taken effect.
+    Unsafe,
+    /// It would be refused again.
+    Useless,
+}
+
+/// Why we answer instead of PostgreSQL.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No leader within the hold; the statement was never forwarded.
+    #[error("no leader within {held:?}")]
+    FailingOver {
+        /// How long the statement was held.
+        held: Duration,
+    },
+    /// The statement was forwarded, or was about to be, in a way that surely left no effect.
+    #[error("the backend connection was lost before the statement took effect")]
+    NeverExecuted,
+    /// The backend connection of a transaction was lost; its COMMIT was never forwarded.
+    #[error("the backend connection was lost before the transaction committed")]
+    TransactionLost,
+    /// The backend connection was lost while COMMIT was in flight.
+    #[error("the backend connection was lost during COMMIT; whether it took effect is unknown")]
+    CommitLost,
+    /// The backend connection was lost while a statement outside a transaction was in flight.
+    #[error("the backend connection was lost during a statement outside a transaction")]
+    StatementLost,
+    /// No backend connection became free in time; the statement was never forwarded.
+    #[error("no backend connection became free in {waited:?}")]
+    PoolExhausted {
+        /// How long the statement waited.
+        waited: Duration,
+    },
+    /// Too many statements, or too many of their bytes, are held already.
+    #[error("too many statements are held")]
+    TooManyHeld,
+    /// The client asked that the held statement be cancelled.
+    #[error("canceling statement due to user request")]
+    Cancelled,
+    /// A login needs a leader that is not there.
+    #[error("no leader is known yet")]
+    NoLeaderAtLogin,
+    /// State that cannot be brought over (temporary tables, session locks) went with the leader.
+    #[error("session state was lost with the backend connection: {state}")]
+    StateLost {
+        /// What was lost, in words for the client.
+        state: &'static str,
+    },
+    /// `clients_max` is reached.
+    #[error("sorry, too many clients already")]
+    TooManyClients,
+    /// The server is on its way out.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// The client broke the protocol.
+    #[error("{what}")]
+    Protocol {
+        /// What was wrong, in words for the client.
+        what: String,
+    },
+    /// A message or a set of prepared statements goes past a bound of ours.
+    #[error("{what}")]
+    TooLarge {
+        /// Which bound, in words for the client.
+        what: String,
+    },
+    /// Something that Everline does not serve.
+    #[error("{what}")]
+    Unsupported {
+        /// What, in words for the client.
+        what: &'static str,
+    },
+}
+
+impl Refusal {
+    /// SQLSTATE, severity and whether a retry is safe.
+    #[must_use]
+    pub const fn contract(&self, codes: &Codes) -> (SqlState, Severity, Retry) {
+        match self {
+            Self::FailingOver { .. }
+            | Self::NeverExecuted
+            | Self::PoolExhausted { .. }
+            | Self::TooManyHeld => (codes.retryable, Severity::Error, Retry::Safe),
+            Self::TransactionLost => (codes.in_transaction, Severity::Error, Retry::Safe),
+            Self::CommitLost | Self::StatementLost => {
+                (codes.unknown, Severity::Error, Retry::Unsafe)
+            }
+            Self::Cancelled => (SqlState::QUERY_CANCELED, Severity::Error, Retry::Safe),
+            Self::NoLeaderAtLogin => (codes.startup, Severity::Fatal, Retry::Safe),
+            Self::StateLost { .. } | Self::ShuttingDown => {
+                (SqlState::ADMIN_SHUTDOWN, Severity::Fatal, Retry::Safe)
+            }
+            Self::TooManyClients => (SqlState::TOO_MANY_CONNECTIONS, Severity::Fatal, Retry::Safe),
+            Self::Protocol { .. } => {
+                (SqlState::PROTOCOL_VIOLATION, Severity::Fatal, Retry::Useless)
+            }
+            Self::TooLarge { .. } => {
+                (SqlState::PROGRAM_LIMIT_EXCEEDED, Severity::Error, Retry::Useless)
+            }
+            Self::Unsupported { .. } => {
+                (SqlState::FEATURE_NOT_SUPPORTED, Severity::Fatal, Retry::Useless)
+            }
+        }
+    }
+
+    /// Writes the ErrorResponse that the client gets.
+    pub fn write(&self, codes: &Codes, out: &mut bytes::BytesMut) {
+        let (code, severity, _) = self.contract(codes);
+        let message;
+        let (text, detail, hint) = match self {
+            Self::FailingOver { .. } => (
+                RETRYABLE_MESSAGE,
+                Some("There was no leader to send the statement to; it was not executed."),
+                Some(RETRYABLE_HINT),
+            ),
+            Self::NeverExecuted | Self::TransactionLost => (
+                RETRYABLE_MESSAGE,
+                Some("The transaction was rolled back with its backend."),
+                Some(RETRYABLE_HINT),
+            ),
+            Self::PoolExhausted { .. } => (
+                "could not serialize access: no backend connection became free; restart transaction",
+                Some("The statement was not executed."),
+                Some(RETRYABLE_HINT),
+            ),
+            Self::TooManyHeld => (
+                "could not serialize access: too many statements wait for a leader; restart transaction",
+                Some("The statement was not executed."),
+                Some(RETRYABLE_HINT),
+            ),
+            Self::CommitLost => (
+                "transaction resolution unknown: the backend was lost while COMMIT was in flight",
+                Some("COMMIT was sent and not answered; it may or may not have taken effect."),
+                Some("Look whether the transaction took effect before you repeat it."),
+            ),
+            Self::StatementLost => (
+                "transaction resolution unknown: the backend was lost while the statement was in flight",
+                Some(
+                    "The statement was sent and not answered; it may or may not have taken effect.",
+                ),
+                Some("Look whether the statement took effect before you repeat it."),
+            ),
+            Self::NoLeaderAtLogin => (
+                "the database system is not yet accepting connections",
+                Some("There is no leader, and nothing is known yet about this database."),
+                Some("Try again in a few seconds."),
+            ),
+            Self::StateLost { .. } => (
+                "session ended by backend failover: its state cannot be brought to the new leader",
+                None,
+                Some("Connect again."),
+            ),
+            Self::Cancelled
+            | Self::TooManyClients
+            | Self::ShuttingDown
+            | Self::Protocol { .. }
+            | Self::TooLarge { .. }
+            | Self::Unsupported { .. } => {
+                message = self.to_string();
+                (message.as_str(), None, None)
+            }
+        };
+        let state;
+        let detail = match self {
+            Self::StateLost { state: lost } => {
+                state = format!("Lost with the backend connection: {lost}.");
+                Some(state.as_str())
+            }
+            Self::FailingOver { .. }
+            | Self::NeverExecuted
+            | Self::TransactionLost
+            | Self::CommitLost
+            | Self::StatementLost
+            | Self::PoolExhausted { .. }
+            | Self::TooManyHeld
+            | Self::Cancelled
+            | Self::NoLeaderAtLogin
+            | Self::TooManyClients
+            | Self::ShuttingDown
+            | Self::Protocol { .. }
+            | Self::TooLarge { .. }
+            | Self::Unsupported { .. } => detail,
+        };
+        Report { severity, code, message: text, detail, hint }.error_response(out);
+    }
+}

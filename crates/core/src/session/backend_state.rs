@@ -1,0 +1,33 @@
+//! What we know of one backend connection, between one lease and the next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::settings::Settings;
+use super::statements::Prepared;
+
+/// Values that PostgreSQL reports by ParameterStatus, by name.
+pub type Parameters = BTreeMap<Box<str>, Box<str>>;
+
+/// What a backend connection wears and knows; travels with it from client to client.
+#[derive(Debug, Default)]
+pub struct BackendState {
+    /// The settings that it wears.
+    pub settings: Arc<Settings>,
+    /// The statements that it has.
+    pub prepared: Prepared,
+    /// What it last reported.
+    pub parameters: Arc<Parameters>,
+    /// The session whose unnamed statement it holds.
+    pub unnamed_owner: Option<u64>,
+    /// It carries something that we cannot name; it must not be lent again.
+    pub spoiled: bool,
+}
+
+impl BackendState {
+    /// A connection fresh from its login.
+    #[must_use]
+    pub fn new(parameters: Parameters) -> Self {
+        Self { parameters: Arc::new(parameters), ..Self::default() }
+    }
+}

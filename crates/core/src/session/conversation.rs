@@ -1,0 +1,458 @@
+//! One client's conversation: for each of its messages, forward, answer, or refuse.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use everline_wire::backend::{self, TransactionStatus};
+use everline_wire::fields::Report;
+use everline_wire::frontend;
+use everline_wire::tag::frontend as tag;
+
+use super::backend_state::{BackendState, Parameters};
+use super::pin::Pins;
+use super::pipeline::{Effects, Pipeline, Request, Segment};
+use super::settings::{Journal, Settings};
+use super::statements::{Names, Statement};
+use super::survey::Survey;
+use super::transaction::Transaction;
+use crate::limits::PIPELINE_REQUESTS_MAX;
+use crate::refusal::{Codes, Refusal};
+
+/// What the operator has chosen for conversations.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// SQLSTATEs of refusals.
+    pub codes: Codes,
+    /// Whether a provably read-only statement in flight outside a transaction is answered with
+    /// the retryable code (`in_flight_select = retryable`).
+    pub in_flight_select_retryable: bool,
+    /// Whether state that cannot be brought to the next leader ends the connection
+    /// (`unreplayable_state = close`).
+    pub close_on_lost_state: bool,
+    /// Whether a lease lasts as long as the session.
+    pub session_pooling: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            codes: Codes::default(),
+            in_flight_select_retryable: false,
+            close_on_lost_state: true,
+            session_pooling: false,
+        }
+    }
+}
+
+/// One message of the client: its header, and as much of its body as has been read.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming<'a> {
+    /// The type byte.
+    pub tag: u8,
+    /// The length of the whole body, in bytes.
+    pub body_bytes: usize,
+    /// The body, or its beginning.
+    pub body: &'a [u8],
+}
+
+impl Incoming<'_> {
+    pub(super) const fn is_cut(&self) -> bool {
+        self.body.len() < self.body_bytes
+    }
+
+    /// Writes the message as it came; the part of the body that is missing has to follow.
+    pub(super) fn forward(&self, out: &mut BytesMut) {
+        let length = u32::try_from(self.body_bytes.saturating_add(4)).unwrap_or(u32::MAX);
+        out.put_u8(self.tag);
+        out.put_u32(length);
+        out.put_slice(self.body);
+    }
+}
+
+/// Where the part of a message's body goes that had not been read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Flow {
+    /// To the backend.
+    Forward,
+    /// Nowhere.
+    Discard,
+}
+
+/// What came of one message of the client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Done with; the rest of its body goes where the flow says.
+    Taken(Flow),
+    /// It needs a backend connection: lease one and offer it again, or call
+    /// [`Conversation::refuse`].
+    Lease,
+    /// It has to be read whole before it can be judged.
+    Whole,
+    /// Too much is unanswered: offer it again after the backend has answered something.
+    Wait,
+    /// The client leaves, or has to; write what is in the buffer and close.
+    Close,
+}
+
+/// The two buffers that a conversation writes into.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Bytes for the backend connection.
+    pub to_backend: BytesMut,
+    /// Bytes for the client.
+    pub to_client: BytesMut,
+}
+
+/// Answers of ours since the tally was last taken.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// Refusals that may be repeated.
+    pub retryable: u32,
+    /// Refusals that say that the outcome is unknown.
+    pub unknown: u32,
+    /// Statements that a backend has answered.
+    pub statements: u32,
+    /// Transactions, of one statement or several, that came to an end.
+    pub transactions: u32,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Phase {
+    /// Anything may come.
+    Ready,
+    /// An extended message was refused: all is skipped until Sync.
+    SkipToSync,
+    /// The next message is refused: nobody waited when there was something to say.
+    Owing(Refusal),
+    /// The next message is the last.
+    Doomed(Refusal),
+    /// Over.
+    Closed,
+}
+
+/// The state of one client's session.
+#[derive(Debug)]
+pub struct Conversation {
+    pub(super) id: u64,
+    pub(super) policy: Arc<Policy>,
+    pub(super) phase: Phase,
+    pub(super) transaction: Transaction,
+    pub(super) pipeline: Pipeline,
+    pub(super) journal: Journal,
+    pub(super) names: Names,
+    pub(super) unnamed: Option<Statement>,
+    pub(super) portals: BTreeMap<Box<[u8]>, Arc<Survey>>,
+    pub(super) pins: Pins,
+    pub(super) told: Arc<Parameters>,
+    pub(super) copy_in: bool,
+    /// Bytes of a large backend message that are still to be passed through.
+    pub(super) streaming: usize,
+    /// Whether the client has got a part of a message.
+    pub(super) torn: bool,
+    pub(super) tally: Tally,
+}
+
+impl Conversation {
+    /// A session that has just logged in with these settings and was told these parameters.
+    #[must_use]
+    pub fn new(
+        id: u64,
+        policy: Arc<Policy>,
+        settings: Arc<Settings>,
+        told: Arc<Parameters>,
+    ) -> Self {
+        let mut pins = Pins::default();
+        if policy.session_pooling {
+            pins.add(Pins::SESSION_MODE);
+        }
+        Self {
+            id,
+            policy,
+            phase: Phase::Ready,
+            transaction: Transaction::None,
+            pipeline: Pipeline::default(),
+            journal: Journal::new(settings),
+            names: Names::default(),
+            unnamed: None,
+            portals: BTreeMap::new(),
+            pins,
+            told,
+            copy_in: false,
+            streaming: 0,
+            torn: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Whether the lease may go back to the pool.
+    #[must_use]
+    pub fn wants_release(&self) -> bool {
+        self.pipeline.is_empty()
+            && self.pins.is_empty()
+            && !self.copy_in
+            && self.streaming == 0
+            && self.transaction == Transaction::None
+    }
+
+    /// Whether the backend connection could serve somebody else once this client is gone.
+    #[must_use]
+    pub fn leaves_clean(&self) -> bool {
+        self.pipeline.is_empty()
+            && !self.pins.leaves_state()
+            && !self.copy_in
+            && matches!(self.transaction, Transaction::None | Transaction::Virtual(_))
+    }
+
+    /// Whether an answer of the backend is owed.
+    #[must_use]
+    pub fn awaits_backend(&self) -> bool {
+        !self.pipeline.is_answered()
+    }
+
+    /// Whether the client has a transaction open, lost ones included.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.transaction != Transaction::None
+    }
+
+    /// What ties the session to its backend connection.
+    #[must_use]
+    pub const fn pins(&self) -> Pins {
+        self.pins
+    }
+
+    /// Takes the answers counted since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    /// Takes one message of the client.
+    ///
+    /// `backend` is the leased connection's state, if there is a lease.
+    pub fn from_client(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Step {
+        if message.tag == tag::TERMINATE {
+            self.phase = Phase::Closed;
+        }
+        match &self.phase {
+            Phase::Ready => {}
+            Phase::Closed => return Step::Close,
+            Phase::Doomed(refusal) => {
+                let refusal = refusal.clone();
+                self.refuse_with(&refusal, &mut out.to_client);
+                self.phase = Phase::Closed;
+                return Step::Close;
+            }
+            Phase::Owing(refusal) => {
+                let refusal = refusal.clone();
+                self.refuse_with(&refusal, &mut out.to_client);
+                return self.skip(message, &mut out.to_client);
+            }
+            Phase::SkipToSync => return self.skip(message, &mut out.to_client),
+        }
+        if self.pipeline.len() >= PIPELINE_REQUESTS_MAX {
+            return Step::Wait;
+        }
+        let step = match message.tag {
+            tag::QUERY => self.query(message, backend, out),
+            tag::PARSE => self.parse(message, backend, out),
+            tag::BIND => self.bind(message, backend, out),
+            tag::DESCRIBE => self.describe(message, backend, out),
+            tag::EXECUTE => self.execute(message, backend, out),
+            tag::CLOSE => self.close(message, backend, out),
+            tag::SYNC => Ok(self.sync(message, backend.is_some(), out)),
+            tag::FLUSH => Ok(self.flush(message, backend.is_some(), out)),
+            tag::FUNCTION_CALL => Ok(self.function_call(message, backend, out)),
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
+                Ok(self.copy(message, backend.is_some(), out))
+            }
+            other => {
+                Err(Refusal::Protocol { what: format!("invalid frontend message type {other}") })
+            }
+        };
+        step.unwrap_or_else(|refusal| {
+            self.refuse_with(&refusal, &mut out.to_client);
+            self.phase = Phase::Closed;
+            Step::Close
+        })
+    }
+
+    /// Refuses the message that asked for a lease.
+    pub fn refuse(&mut self, message_tag: u8, refusal: &Refusal, out: &mut BytesMut) {
+        self.transaction.lose();
+        self.refuse_with(refusal, out);
+        self.end_refused(message_tag, out);
+    }
+
+    /// Refuses the message that asked for a lease in the backend's own words.
+    pub fn refuse_as(&mut self, message_tag: u8, report: &Report<'_>, out: &mut BytesMut) {
+        self.transaction.lose();
+        report.error_response(out);
+        self.end_refused(message_tag, out);
+    }
+
+    fn end_refused(&mut self, message_tag: u8, out: &mut BytesMut) {
+        match message_tag {
+            tag::QUERY | tag::FUNCTION_CALL => {
+                backend::ready_for_query(out, self.transaction.status());
+            }
+            _ => self.phase = Phase::SkipToSync,
+        }
+    }
+
+    /// What the client was told at its login.
+    pub fn has_been_told(&mut self, parameters: Arc<Parameters>) {
+        self.told = parameters;
+    }
+
+    fn skip(&mut self, message: &Incoming<'_>, out: &mut BytesMut) -> Step {
+        if message.tag == tag::SYNC {
+            self.phase = Phase::Ready;
+            backend::ready_for_query(out, self.transaction.status());
+        } else {
+            self.phase = Phase::SkipToSync;
+        }
+        Step::Taken(Flow::Discard)
+    }
+
+    fn query(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        let cut = message.is_cut();
+        let sql = if cut {
+            message.body
+        } else {
+            frontend::Query::parse(message.body).map_err(malformed)?.sql
+        };
+        if self.skips_open_segment() {
+            return Ok(Step::Taken(Flow::Discard));
+        }
+        if self.pipeline.is_empty() && !cut && self.answer_query(sql, &mut out.to_client) {
+            return Ok(Step::Taken(Flow::Discard));
+        }
+        let Some(backend) = backend else { return Ok(Step::Lease) };
+        let survey = Survey::of(sql, cut);
+        self.make_ready(backend, out);
+        let mut segment = self.pipeline.open.take().unwrap_or_default();
+        segment.add_survey(&survey);
+        self.take_effect(&survey, backend);
+        self.unnamed = None;
+        backend.unnamed_owner = None;
+        message.forward(&mut out.to_backend);
+        self.pipeline.push(Request::Query(segment));
+        Ok(Step::Taken(Flow::Forward))
+    }
+
+    fn function_call(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Step {
+        if self.skips_open_segment() {
+            return Step::Taken(Flow::Discard);
+        }
+        let Some(backend) = backend else { return Step::Lease };
+        self.make_ready(backend, out);
+        let mut segment = Segment::default();
+        segment.add(&super::survey::Control::Bound, false);
+        message.forward(&mut out.to_backend);
+        self.pipeline.push(Request::Query(segment));
+        Step::Taken(Flow::Forward)
+    }
+
+    /// CopyData and its end; strays are swallowed, as PostgreSQL does after a failed COPY.
+    fn copy(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
+        if !leased || !self.copy_in {
+            return Step::Taken(Flow::Discard);
+        }
+        if message.tag != tag::COPY_DATA {
+            self.copy_in = false;
+            if let Some(segment) = self.pipeline.current_segment_mut() {
+                segment.effects.remove(Effects::COPY_OPEN);
+            }
+        }
+        message.forward(&mut out.to_backend);
+        Step::Taken(Flow::Forward)
+    }
+
+    /// Brings the leased connection to where this session's next statement can run on it.
+    pub(super) fn make_ready(&mut self, backend: &mut BackendState, out: &mut Output) {
+        if !self.pipeline.is_empty() {
+            return;
+        }
+        if matches!(self.transaction, Transaction::None | Transaction::Virtual(_)) {
+            self.wear(backend, out);
+        }
+        if let Transaction::Virtual(prefix) = &self.transaction {
+            frontend::query(&mut out.to_backend, prefix.sql());
+            self.pipeline.push(Request::Ours);
+            backend.unnamed_owner = None;
+            self.transaction.told(TransactionStatus::InTransaction);
+        }
+    }
+
+    /// Makes the connection wear this session's settings.
+    pub fn wear(&mut self, backend: &mut BackendState, out: &mut Output) {
+        let wanted = self.journal.committed();
+        if !Arc::ptr_eq(wanted, &backend.settings) {
+            let mut sql = Vec::new();
+            wanted.difference(&backend.settings, &mut sql);
+            backend.settings = Arc::clone(wanted);
+            if !sql.is_empty() {
+                frontend::query(&mut out.to_backend, &sql);
+                self.pipeline.push(Request::Ours);
+                backend.unnamed_owner = None;
+                return;
+            }
+        }
+        self.tell(backend, &mut out.to_client);
+    }
+
+    /// Tells the client the parameters that differ from what it was told last.
+    pub(super) fn tell(&mut self, backend: &BackendState, to_client: &mut BytesMut) {
+        if Arc::ptr_eq(&self.told, &backend.parameters) {
+            return;
+        }
+        for (name, value) in &*backend.parameters {
+            if self.told.get(name) != Some(value) {
+                backend::parameter_status(to_client, name, value);
+            }
+        }
+        self.told = Arc::clone(&backend.parameters);
+    }
+
+    /// What a statement does to the session at the moment it is forwarded.
+    pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) {
+        self.pins.add(survey.pins);
+        if survey.discards {
+            self.names.clear();
+            backend.prepared.clear();
+        }
+        if survey.cut {
+            backend.spoiled = true;
+        }
+    }
+
+    /// Whether the backend skips what comes, because the segment that is open has failed.
+    pub(super) fn skips_open_segment(&self) -> bool {
+        self.pipeline.failed && self.pipeline.open.is_some() && self.pipeline.is_answered()
+    }
+}
+
+/// Blames the client for a body that cannot be read.
+pub(super) fn malformed(error: everline_wire::BodyError) -> Refusal {
+    Refusal::Protocol { what: format!("invalid message format: {error}") }
+}
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

@@ -1,0 +1,444 @@
+//! The extended query protocol: prepared statements on whichever connection, portals, segments.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use everline_wire::backend;
+use everline_wire::frontend::{self, Target};
+
+use super::backend_state::BackendState;
+use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
+use super::pipeline::{Effects, Request};
+use super::statements::{Statement, StatementId};
+use super::survey::{Control, Survey};
+use super::transaction::Transaction;
+use crate::limits::{
+    INSPECT_BYTES_MAX, PORTALS_MAX, PREPARED_BYTES_PER_CLIENT_MAX, PREPARED_PER_BACKEND_MAX,
+    PREPARED_STATEMENT_BYTES_MAX,
+};
+use crate::refusal::Refusal;
+
+/// The message went nowhere; the client has its answer.
+const ANSWERED: Result<Step, Refusal> = Ok(Step::Taken(Flow::Discard));
+/// The message went to the backend.
+const FORWARDED: Result<Step, Refusal> = Ok(Step::Taken(Flow::Forward));
+
+impl Conversation {
+    /// Whether the client's transaction is lost and there is no backend to ask.
+    fn is_lost(&self) -> bool {
+        matches!(self.transaction, Transaction::Lost(_))
+    }
+
+    /// Refuses an extended message of a lost transaction.
+    fn refuse_lost(&mut self, out: &mut BytesMut) -> Result<Step, Refusal> {
+        self.refuse_with(&Refusal::TransactionLost, out);
+        self.phase = super::conversation::Phase::SkipToSync;
+        ANSWERED
+    }
+
+    pub(super) fn parse(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.skips_open_segment() {
+            return ANSWERED;
+        }
+        let unnamed = message.body.first() == Some(&0);
+        if message.is_cut() {
+            if !unnamed && message.body_bytes > PREPARED_STATEMENT_BYTES_MAX {
+                return Err(too_large("a named prepared statement is too long"));
+            }
+            if !unnamed || message.body.len() < INSPECT_BYTES_MAX {
+                return Ok(Step::Whole);
+            }
+            return self.parse_cut(message, backend, out);
+        }
+        let parse = frontend::Parse::parse(message.body).map_err(malformed)?;
+        let survey = Survey::of(parse.sql, false);
+        if self.is_lost() {
+            if !survey.sole().is_some_and(leads_out) {
+                return self.refuse_lost(&mut out.to_client);
+            }
+        } else if backend.is_none() {
+            return Ok(Step::Lease);
+        }
+        let statement = Statement {
+            id: StatementId::of(parse.sql, parse.types_raw),
+            sql: parse.sql.into(),
+            types: parse.types_raw.into(),
+            survey: Arc::new(survey),
+        };
+        let Some(backend) = backend else {
+            self.remember(parse.name, statement)?;
+            backend::parse_complete(&mut out.to_client);
+            return ANSWERED;
+        };
+        self.make_ready(backend, out);
+        self.pipeline.open.get_or_insert_default();
+        if parse.name.is_empty() {
+            backend.unnamed_owner = Some(self.id);
+            self.unnamed = Some(statement);
+            self.pipeline.push(Request::Parse { name: Some(Box::default()), id: None });
+            message.forward(&mut out.to_backend);
+            return FORWARDED;
+        }
+        self.parse_named(parse.name, statement, backend, out)?;
+        ANSWERED
+    }
+
+    fn parse_named(
+        &mut self,
+        name: &[u8],
+        statement: Statement,
+        backend: &mut BackendState,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        if let Some(known) = self.names.get(name) {
+            // PostgreSQL refuses a name given twice, in its turn and with all that follows from
+            // it: so let it refuse a name that this connection certainly has.
+            let known = known.clone();
+            self.ensure_prepared(&known, backend, out);
+            let id = known.id.name();
+            frontend::parse(&mut out.to_backend, id.as_bytes(), &known.sql, &known.types);
+            self.pipeline.push(Request::Parse { name: None, id: None });
+            return Ok(());
+        }
+        let id = statement.id;
+        if backend.prepared.touch(id) {
+            self.pipeline.push(Request::ParseAnswered { name: name.into() });
+        } else {
+            self.send_parse(&statement, Some(name.into()), backend, out);
+        }
+        self.remember(name, statement)?;
+        self.answer_due(&mut out.to_client);
+        Ok(())
+    }
+
+    /// An unnamed Parse too long to be looked at whole.
+    fn parse_cut(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.is_lost() {
+            return self.refuse_lost(&mut out.to_client);
+        }
+        let Some(backend) = backend else { return Ok(Step::Lease) };
+        self.make_ready(backend, out);
+        self.pipeline.open.get_or_insert_default();
+        backend.unnamed_owner = Some(self.id);
+        backend.spoiled = true;
+        self.unnamed = None;
+        self.pipeline.push(Request::Parse { name: Some(Box::default()), id: None });
+        message.forward(&mut out.to_backend);
+        FORWARDED
+    }
+
+    fn remember(&mut self, name: &[u8], statement: Statement) -> Result<(), Refusal> {
+        if name.is_empty() {
+            self.unnamed = Some(statement);
+            return Ok(());
+        }
+        if self.names.bytes().saturating_add(statement.sql.len()) > PREPARED_BYTES_PER_CLIENT_MAX {
+            return Err(too_large("too much text in prepared statements"));
+        }
+        self.names.insert(name, statement);
+        Ok(())
+    }
+
+    /// Prepares `statement` on the connection unless it is there, unseen by the client.
+    fn ensure_prepared(
+        &mut self,
+        statement: &Statement,
+        backend: &mut BackendState,
+        out: &mut Output,
+    ) {
+        if !backend.prepared.touch(statement.id) {
+            self.send_parse(statement, None, backend, out);
+        }
+    }
+
+    fn send_parse(
+        &mut self,
+        statement: &Statement,
+        name: Option<Box<[u8]>>,
+        backend: &mut BackendState,
+        out: &mut Output,
+    ) {
+        let id = statement.id;
+        if let Some(oldest) = backend.prepared.insert(id, PREPARED_PER_BACKEND_MAX) {
+            frontend::close(&mut out.to_backend, Target::Statement, oldest.name().as_bytes());
+            self.pipeline.push(Request::Close { ours: true });
+        }
+        let text = id.name();
+        frontend::parse(&mut out.to_backend, text.as_bytes(), &statement.sql, &statement.types);
+        self.pipeline.push(Request::Parse { name, id: Some(id) });
+    }
+
+    /// Sees to it that the unnamed statement of the connection is this client's.
+    fn ensure_unnamed(&mut self, backend: &mut BackendState, out: &mut Output) {
+        if backend.unnamed_owner == Some(self.id) {
+            return;
+        }
+        let Some(statement) = &self.unnamed else { return };
+        frontend::parse(&mut out.to_backend, b"", &statement.sql, &statement.types);
+        self.pipeline.push(Request::Parse { name: None, id: None });
+        backend.unnamed_owner = Some(self.id);
+    }
+
+    pub(super) fn bind(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.skips_open_segment() {
+            return ANSWERED;
+        }
+        let bind = match frontend::Bind::parse(message.body) {
+            Ok(bind) => bind,
+            Err(_) if message.is_cut() && message.body.len() < INSPECT_BYTES_MAX => {
+                return Ok(Step::Whole);
+            }
+            Err(error) => return Err(malformed(error)),
+        };
+        let statement = if bind.statement.is_empty() {
+            self.unnamed.clone()
+        } else {
+            self.names.get(bind.statement).cloned()
+        };
+        let survey = statement.as_ref().map(|statement| Arc::clone(&statement.survey));
+        if self.is_lost() {
+            let Some(survey) = survey.filter(|s| s.sole().is_some_and(leads_out)) else {
+                return self.refuse_lost(&mut out.to_client);
+            };
+            self.open_portal(bind.portal, Some(survey))?;
+            backend::bind_complete(&mut out.to_client);
+            return ANSWERED;
+        }
+        let Some(backend) = backend else { return Ok(Step::Lease) };
+        self.make_ready(backend, out);
+        self.pipeline.open.get_or_insert_default();
+        self.open_portal(bind.portal, survey)?;
+        match statement {
+            Some(statement) if !bind.statement.is_empty() => {
+                self.ensure_prepared(&statement, backend, out);
+                let name = statement.id.name();
+                let rest = bind.rest;
+                let missing = message.body_bytes.saturating_sub(message.body.len());
+                let rest_bytes = rest.len().saturating_add(missing);
+                let to = &mut out.to_backend;
+                frontend::bind(to, bind.portal, name.as_bytes(), rest, rest_bytes);
+            }
+            _ => {
+                if bind.statement.is_empty() {
+                    self.ensure_unnamed(backend, out);
+                }
+                message.forward(&mut out.to_backend);
+            }
+        }
+        self.pipeline.push(Request::Bind);
+        FORWARDED
+    }
+
+    fn open_portal(&mut self, portal: &[u8], survey: Option<Arc<Survey>>) -> Result<(), Refusal> {
+        match survey {
+            None => {
+                self.portals.remove(portal);
+            }
+            Some(survey) => {
+                if self.portals.len() >= PORTALS_MAX && !self.portals.contains_key(portal) {
+                    return Err(too_large("too many portals are open"));
+                }
+                self.portals.insert(portal.into(), survey);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn describe(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.skips_open_segment() {
+            return ANSWERED;
+        }
+        if message.is_cut() {
+            return Ok(Step::Whole);
+        }
+        let describe = frontend::Describe::parse(message.body).map_err(malformed)?;
+        if self.is_lost() {
+            if describe.kind == Target::Statement {
+                backend::parameter_description(&mut out.to_client, &[]);
+            }
+            backend::no_data(&mut out.to_client);
+            return ANSWERED;
+        }
+        let Some(backend) = backend else { return Ok(Step::Lease) };
+        self.make_ready(backend, out);
+        self.pipeline.open.get_or_insert_default();
+        match describe.kind {
+            Target::Statement => {
+                match self.names.get(describe.name).cloned() {
+                    Some(statement) => {
+                        self.ensure_prepared(&statement, backend, out);
+                        let name = statement.id.name();
+                        frontend::describe(&mut out.to_backend, describe.kind, name.as_bytes());
+                    }
+                    None => {
+                        if describe.name.is_empty() {
+                            self.ensure_unnamed(backend, out);
+                        }
+                        message.forward(&mut out.to_backend);
+                    }
+                }
+                self.pipeline.push(Request::DescribeStatement);
+            }
+            Target::Portal => {
+                message.forward(&mut out.to_backend);
+                self.pipeline.push(Request::DescribePortal);
+            }
+        }
+        FORWARDED
+    }
+
+    pub(super) fn execute(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.skips_open_segment() {
+            return ANSWERED;
+        }
+        if message.is_cut() {
+            return Ok(Step::Whole);
+        }
+        let execute = frontend::Execute::parse(message.body).map_err(malformed)?;
+        let survey = self.portals.get(execute.portal).cloned();
+        if self.is_lost() {
+            let control = survey.as_deref().and_then(Survey::sole);
+            return self.execute_lost(control, &mut out.to_client);
+        }
+        let Some(backend) = backend else { return Ok(Step::Lease) };
+        self.make_ready(backend, out);
+        let segment = self.pipeline.open.get_or_insert_default();
+        match survey {
+            Some(survey) => {
+                segment.add_survey(&survey);
+                self.take_effect(&survey, backend);
+            }
+            None => {
+                segment.add(&Control::Free, false);
+                segment.effects.add(Effects::COMMITS);
+            }
+        }
+        message.forward(&mut out.to_backend);
+        self.pipeline.push(Request::Execute);
+        FORWARDED
+    }
+
+    fn execute_lost(
+        &mut self,
+        control: Option<&Control>,
+        out: &mut BytesMut,
+    ) -> Result<Step, Refusal> {
+        match control {
+            Some(Control::Rollback) => {
+                self.transaction = Transaction::None;
+                backend::command_complete(out, "ROLLBACK");
+                ANSWERED
+            }
+            Some(Control::RollbackTo(name)) if self.back_to(name) => {
+                backend::command_complete(out, "ROLLBACK");
+                ANSWERED
+            }
+            Some(Control::Commit) => {
+                self.transaction = Transaction::None;
+                self.refuse_lost(out)
+            }
+            Some(Control::Blank) => {
+                backend::empty_query(out);
+                ANSWERED
+            }
+            Some(Control::RollbackTo(_) | Control::Bound | Control::Free | Control::Begin)
+            | None => self.refuse_lost(out),
+        }
+    }
+
+    pub(super) fn close(
+        &mut self,
+        message: &Incoming<'_>,
+        backend: Option<&mut BackendState>,
+        out: &mut Output,
+    ) -> Result<Step, Refusal> {
+        if self.skips_open_segment() {
+            return ANSWERED;
+        }
+        if message.is_cut() {
+            return Ok(Step::Whole);
+        }
+        let close = frontend::Close::parse(message.body).map_err(malformed)?;
+        let closes_ours = close.kind == Target::Statement && !close.name.is_empty();
+        let Some(_) = backend.filter(|_| !self.pipeline.is_empty() || !closes_ours) else {
+            // Nothing is owed: the answer's turn has come.
+            match close.kind {
+                Target::Portal => drop(self.portals.remove(close.name)),
+                Target::Statement => drop(self.names.remove(close.name)),
+            }
+            backend::close_complete(&mut out.to_client);
+            return ANSWERED;
+        };
+        self.pipeline.open.get_or_insert_default();
+        if closes_ours {
+            let old = self.names.remove(close.name);
+            let old = old.map(|statement| (close.name.into(), statement));
+            self.pipeline.push(Request::CloseAnswered(old));
+            self.answer_due(&mut out.to_client);
+            return ANSWERED;
+        }
+        if close.kind == Target::Portal {
+            self.portals.remove(close.name);
+        }
+        message.forward(&mut out.to_backend);
+        self.pipeline.push(Request::Close { ours: false });
+        FORWARDED
+    }
+
+    pub(super) fn sync(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
+        if !leased || self.pipeline.is_empty() {
+            backend::ready_for_query(&mut out.to_client, self.transaction.status());
+            return Step::Taken(Flow::Discard);
+        }
+        message.forward(&mut out.to_backend);
+        if !self.copy_in {
+            let segment = self.pipeline.open.take().unwrap_or_default();
+            self.pipeline.push(Request::Sync(segment));
+        }
+        Step::Taken(Flow::Forward)
+    }
+
+    pub(super) fn flush(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
+        if leased && !self.pipeline.is_answered() {
+            message.forward(&mut out.to_backend);
+        }
+        Step::Taken(Flow::Forward)
+    }
+}
+
+/// Whether a statement ends a lost transaction, or does nothing in it.
+fn leads_out(control: &Control) -> bool {
+    match control {
+        Control::Commit | Control::Rollback | Control::RollbackTo(_) | Control::Blank => true,
+        Control::Bound | Control::Free | Control::Begin => false,
+    }
+}
+
+fn too_large(what: &str) -> Refusal {
+    Refusal::TooLarge { what: what.to_owned() }
+}

@@ -1,0 +1,277 @@
+//! The failure contract, row by row.
+
+use crate::session::Policy;
+use crate::session::script_tests::{check, check_with};
+
+#[test]
+fn idle_outside_a_transaction_nothing_is_said() {
+    check(
+        "> Q:LISTEN a                          | lease
+         lease                                 | => Q:LISTEN a
+         < C:LISTEN / Z:I                      | C:LISTEN / Z:I
+         lost                                  |
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:LISTEN a; / Q:SELECT 1",
+    );
+}
+
+#[test]
+fn not_yet_forwarded_is_refused_with_the_retryable_code() {
+    check(
+        "> Q:INSERT INTO t VALUES (1)          | lease
+         refuse                                | E:40001 / Z:I
+         > P::SELECT 1                         | lease
+         refuse                                | E:40001
+         > B:: / E: / S                        | Z:I
+         > Q:SELECT 1                          | lease",
+    );
+}
+
+#[test]
+fn in_a_transaction_every_statement_is_refused_until_its_end() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:INSERT INTO t VALUES (1)          | lease
+         lease                                 | => Q:BEGIN / Q:INSERT INTO t VALUES (1)
+         lost                                  | E:40001 / Z:E
+         > Q:SELECT 1                          | E:40001 / Z:E
+         > P::SELECT 1 / B:: / E: / S          | E:40001 / Z:E
+         > S                                   | Z:E
+         > Q:                                  | I / Z:E
+         > Q:ROLLBACK                          | C:ROLLBACK / Z:I
+         > Q:SELECT 1                          | lease",
+    );
+}
+
+#[test]
+fn idle_in_a_transaction_is_told_at_its_next_statement() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1
+         < C:BEGIN / Z:T / C:SELECT 1 / Z:T    | C:SELECT 1 / Z:T
+         lost                                  |
+         > Q:SELECT 2                          | E:40001 / Z:E
+         > Q:COMMIT                            | E:40001 / Z:I
+         > Q:SELECT 3                          | lease",
+    );
+}
+
+#[test]
+fn the_end_of_a_lost_transaction_by_the_extended_protocol() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1
+         < C:BEGIN / Z:T / C:SELECT 1 / Z:T    | C:SELECT 1 / Z:T
+         lost                                  |
+         > P::ROLLBACK / B:: / D:P: / E: / S   | 1 / 2 / n / C:ROLLBACK / Z:I",
+    );
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1
+         < C:BEGIN / Z:T / C:SELECT 1 / Z:T    | C:SELECT 1 / Z:T
+         lost                                  |
+         > P::COMMIT / B:: / D:P: / E: / S     | 1 / 2 / n / E:40001 / Z:I
+         > Q:SELECT 1                          | lease",
+    );
+}
+
+#[test]
+fn commit_in_flight_is_unknown_and_rollback_in_flight_is_done() {
+    let begin = "> Q:BEGIN                         | C:BEGIN / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1
+         < C:BEGIN / Z:T / C:SELECT 1 / Z:T    | C:SELECT 1 / Z:T";
+    check(&format!(
+        "{begin}
+         > Q:COMMIT                            | => Q:COMMIT
+         lost                                  | E:08007 / Z:I
+         > Q:SELECT 1                          | lease"
+    ));
+    check(&format!(
+        "{begin}
+         > P::COMMIT / B:: / E: / S            | => P::COMMIT / B:: / E: / S
+         lost                                  | E:08007 / Z:I"
+    ));
+    check(&format!(
+        "{begin}
+         > Q:ROLLBACK                          | => Q:ROLLBACK
+         lost                                  | C:ROLLBACK / Z:I"
+    ));
+    check(&format!(
+        "{begin}
+         > P::ROLLBACK / B:: / D:P: / E: / S   | => P::ROLLBACK / B:: / D:P: / E: / S
+         lost                                  | 1 / 2 / n / C:ROLLBACK / Z:I"
+    ));
+    check(&format!(
+        "{begin}
+         > Q:INSERT INTO t VALUES (1); COMMIT  | => Q:INSERT INTO t VALUES (1); COMMIT
+         lost                                  | E:08007 / Z:I"
+    ));
+}
+
+#[test]
+fn a_statement_in_flight_outside_a_transaction_is_unknown() {
+    check(
+        "> Q:INSERT INTO t VALUES (1)          | lease
+         lease                                 | => Q:INSERT INTO t VALUES (1)
+         lost                                  | E:08007 / Z:I
+         > P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E: / S                        | => B:: / E: / S
+         < 1 / 2 / C:INSERT 0 1                | 1 / 2 / C:INSERT 0 1
+         lost                                  | E:08007 / Z:I",
+    );
+}
+
+#[test]
+fn reads_in_flight_may_be_called_retryable_by_setting() {
+    let policy = Policy { in_flight_select_retryable: true, ..Policy::default() };
+    check_with(
+        policy,
+        "> Q:SELECT count(*) FROM t            | lease
+         lease                                 | => Q:SELECT count(*) FROM t
+         lost                                  | E:40001 / Z:I
+         > Q:SELECT f()                        | lease
+         lease                                 | => Q:SELECT f()
+         lost                                  | E:08007 / Z:I",
+    );
+}
+
+#[test]
+fn a_segment_whose_sync_was_not_forwarded_is_rolled_back() {
+    check(
+        "> P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E:                            | => B:: / E:
+         lost                                  | E:40001
+         > S                                   | Z:I
+         > Q:SELECT 1                          | lease",
+    );
+    check(
+        "> P::CALL p()                         | lease
+         lease                                 | => P::CALL p()
+         > B:: / E:                            | => B:: / E:
+         lost                                  | E:08007
+         > S                                   | Z:I",
+    );
+}
+
+#[test]
+fn nobody_waits_nobody_is_told() {
+    check(
+        "> P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E: / H                        | => B:: / E: / H
+         < 1 / 2 / C:INSERT 0 1                | 1 / 2 / C:INSERT 0 1
+         lost                                  |
+         > S                                   | E:40001 / Z:I
+         > Q:SELECT 1                          | lease",
+    );
+}
+
+#[test]
+fn pipelined_segments_each_get_their_verdict_and_a_transaction_one() {
+    check(
+        "> P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E: / S / P::SELECT 1 / B:: / E: | => B:: / E: / S / P::SELECT 1 / B:: / E:
+         lost                                  | E:08007 / Z:I / E:40001
+         > S                                   | Z:I",
+    );
+    check(
+        "> Q:BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1 | lease
+         lease                                 | => Q:BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT 1
+         > Q:INSERT INTO t VALUES (1) / Q:COMMIT | => Q:INSERT INTO t VALUES (1) / Q:COMMIT
+         lost                                  | E:08007 / Z:E / E:08007 / Z:E / E:08007 / Z:I",
+    );
+}
+
+#[test]
+fn an_error_of_the_backend_is_not_repeated() {
+    check(
+        "> Q:SELECT 1/0                        | lease
+         lease                                 | => Q:SELECT 1/0
+         < E:22012                             | E:22012
+         lost                                  | Z:I",
+    );
+}
+
+#[test]
+fn fatal_is_never_forwarded() {
+    check(
+        "> Q:SELECT 1                          | lease
+         lease                                 | => Q:SELECT 1
+         < F:57P01                             | E:08007 / Z:I lost(the backend ended the connection: 57P01 words of the backend)",
+    );
+}
+
+#[test]
+fn copy_in_flight() {
+    check(
+        "> Q:COPY t FROM STDIN                 | lease
+         lease                                 | => Q:COPY t FROM STDIN
+         < G                                   | G
+         > d:1                                 | => d:1
+         lost                                  | E:40001 / Z:I
+         > d:2 / c:                            |
+         > Q:SELECT 1                          | lease",
+    );
+    check(
+        "> Q:COPY t FROM STDIN                 | lease
+         lease                                 | => Q:COPY t FROM STDIN
+         < G                                   | G
+         > d:1 / c:                            | => d:1 / c
+         lost                                  | E:08007 / Z:I",
+    );
+    check(
+        "> P::COPY t FROM STDIN                | lease
+         lease                                 | => P::COPY t FROM STDIN
+         > B:: / E: / S                        | => B:: / E: / S
+         < 1 / 2 / G                           | 1 / 2 / G
+         > d:1                                 | => d:1
+         lost                                  | E:40001
+         > d:2 / c: / S                        | Z:I",
+    );
+}
+
+#[test]
+fn a_transaction_answered_here_can_be_refused_and_restarted() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SAVEPOINT cockroach_restart       | C:SAVEPOINT / Z:T
+         > Q:SELECT 1                          | lease
+         refuse                                | E:40001 / Z:E
+         > Q:ROLLBACK TO SAVEPOINT cockroach_restart | C:ROLLBACK / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN;SAVEPOINT cockroach_restart / Q:SELECT 1
+         lost                                  | E:40001 / Z:E
+         > Q:ROLLBACK TO SAVEPOINT other       | E:40001 / Z:E
+         > Q:ROLLBACK TO SAVEPOINT cockroach_restart | C:ROLLBACK / Z:T",
+    );
+}
+
+#[test]
+fn state_that_cannot_be_brought_over_ends_the_session_at_its_next_message() {
+    check(
+        "> Q:CREATE TEMP TABLE t (a int)       | lease
+         lease                                 | => Q:CREATE TEMP TABLE t (a int)
+         < C:CREATE TABLE / Z:I                | C:CREATE TABLE / Z:I
+         lost                                  |
+         > Q:SELECT 1                          | F:57P01 close",
+    );
+}
+
+#[test]
+fn settings_that_cannot_be_replayed_lose_the_connection_not_the_client() {
+    check(
+        "> Q:SET ROLE gone                     | lease
+         lease                                 | => Q:SET ROLE gone
+         < C:SET / Z:I                         | C:SET / Z:I release
+         > Q:INSERT INTO t VALUES (1)          | lease
+         lease                                 | => Q:RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE gone; / Q:INSERT INTO t VALUES (1)
+         < E:22023                             | E:08007 / Z:I lost(session state could not be replayed: words of the backend)",
+    );
+}

@@ -1,0 +1,251 @@
+//! What was forwarded and is not answered yet, in order.
+//!
+//! A *segment* is what one ReadyForQuery answers: a simple query, or all extended messages up to
+//! a Sync. When the backend connection is lost, each segment gets its own verdict.
+
+use std::collections::VecDeque;
+
+use everline_wire::backend::TransactionStatus;
+
+use super::settings::Change;
+use super::statements::{Statement, StatementId};
+use super::survey::{Control, Survey};
+
+/// One request whose answer is owed.
+#[derive(Debug)]
+pub enum Request {
+    /// Parse; `name` is what the client calls it (empty: unnamed), absent when it is our own.
+    Parse {
+        /// The client's name for it.
+        name: Option<Box<[u8]>>,
+        /// Its name on the backend, unless it is the unnamed statement.
+        id: Option<StatementId>,
+    },
+    /// Parse that the backend need not see; we answer it in its turn.
+    ParseAnswered {
+        /// The client's name for it.
+        name: Box<[u8]>,
+    },
+    /// Bind.
+    Bind,
+    /// Describe of a statement.
+    DescribeStatement,
+    /// Describe of a portal.
+    DescribePortal,
+    /// Execute.
+    Execute,
+    /// Close of a portal; `ours` when the client knows nothing of it.
+    Close {
+        /// Whether we sent it for ourselves.
+        ours: bool,
+    },
+    /// Close that the backend need not see; we answer it in its turn. What was closed comes
+    /// back when an error before it makes the backend skip the Close.
+    CloseAnswered(Option<(Box<[u8]>, Statement)>),
+    /// Sync: ends a segment.
+    Sync(Segment),
+    /// A simple query or a function call: a segment of its own.
+    Query(Segment),
+    /// A simple query of ours: settings or the replayed prefix of a transaction.
+    Ours,
+}
+
+/// A set of things that a segment may do.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Effects(u8);
+
+impl Effects {
+    /// It holds a COMMIT, or something of which we do not know that it is none.
+    pub const COMMITS: Self = Self(1);
+    /// It holds a ROLLBACK.
+    pub const ROLLS_BACK: Self = Self(2);
+    /// It opens a transaction.
+    pub const BEGINS: Self = Self(4);
+    /// It holds a statement that is not provably read-only.
+    pub const WRITES: Self = Self(8);
+    /// Outside a transaction block it may commit before its Sync.
+    pub const FREE: Self = Self(16);
+    /// It copies data in, and its CopyDone was not forwarded.
+    pub const COPY_OPEN: Self = Self(32);
+    /// It drops prepared statements or session state of the backend connection.
+    pub const DISCARDS: Self = Self(64);
+    /// It holds a statement that is not transaction control.
+    pub const WORKS: Self = Self(128);
+
+    /// Adds effects.
+    pub const fn add(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Takes effects away.
+    pub const fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+
+    /// Whether one of `other`'s is among these.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What is known of one segment.
+#[derive(Clone, Debug, Default)]
+pub struct Segment {
+    /// What it may do.
+    pub effects: Effects,
+    /// The status in which its last transaction control statement leaves the session.
+    pub ends_in: Option<TransactionStatus>,
+    /// Statements in it.
+    pub statements: u32,
+    /// Settings it changes.
+    pub changes: Vec<Change>,
+}
+
+impl Segment {
+    /// Adds all that one text does.
+    pub fn add_survey(&mut self, survey: &Survey) {
+        for control in &survey.controls {
+            self.add(control, survey.read_only);
+        }
+        self.changes.extend(survey.changes.iter().cloned());
+        if survey.discards {
+            self.effects.add(Effects::DISCARDS);
+        }
+        if survey.cut {
+            self.effects.add(Effects::COMMITS);
+            self.effects.add(Effects::FREE);
+            self.effects.add(Effects::WRITES);
+        }
+    }
+
+    /// Adds one statement's part.
+    pub fn add(&mut self, control: &Control, read_only: bool) {
+        self.statements = self.statements.saturating_add(1);
+        if !read_only && matches!(control, Control::Bound | Control::Free) {
+            self.effects.add(Effects::WRITES);
+        }
+        match control {
+            Control::Blank => {}
+            Control::Bound => self.effects.add(Effects::WORKS),
+            Control::RollbackTo(_) => self.effects.add(Effects::WORKS),
+            Control::Free => {
+                self.effects.add(Effects::WORKS);
+                self.effects.add(Effects::FREE);
+            }
+            Control::Begin => {
+                self.effects.add(Effects::BEGINS);
+                self.ends_in = Some(TransactionStatus::InTransaction);
+            }
+            Control::Commit => {
+                self.effects.add(Effects::COMMITS);
+                self.ends_in = Some(TransactionStatus::Idle);
+            }
+            Control::Rollback => {
+                self.effects.add(Effects::ROLLS_BACK);
+                self.ends_in = Some(TransactionStatus::Idle);
+            }
+        }
+    }
+
+    /// The status after it, when it starts in `start` and nothing fails.
+    #[must_use]
+    pub fn end(&self, start: TransactionStatus) -> TransactionStatus {
+        self.ends_in.unwrap_or(start)
+    }
+}
+
+/// The requests that are owed, and the segment that no Sync has closed yet.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    requests: VecDeque<Request>,
+    /// The extended messages forwarded since the last Sync.
+    pub open: Option<Segment>,
+    /// An ErrorResponse for the first segment has gone to the client; only its end is owed.
+    pub failed: bool,
+}
+
+impl Pipeline {
+    /// Whether everything forwarded is answered and every segment closed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.open.is_none()
+    }
+
+    /// Whether every request is answered, though a segment may be open.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// How many requests are owed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Adds a request.
+    pub fn push(&mut self, request: Request) {
+        self.requests.push_back(request);
+    }
+
+    /// The request whose answer comes next.
+    #[must_use]
+    pub fn first(&self) -> Option<&Request> {
+        self.requests.front()
+    }
+
+    /// The segment that the backend is working on.
+    pub fn current_segment_mut(&mut self) -> Option<&mut Segment> {
+        let closed = self.requests.iter_mut().find_map(|request| match request {
+            Request::Sync(segment) | Request::Query(segment) => Some(segment),
+            Request::Parse { .. }
+            | Request::ParseAnswered { .. }
+            | Request::Bind
+            | Request::DescribeStatement
+            | Request::DescribePortal
+            | Request::Execute
+            | Request::Close { .. }
+            | Request::CloseAnswered(_)
+            | Request::Ours => None,
+        });
+        closed.or(self.open.as_mut())
+    }
+
+    /// Takes the first request.
+    pub fn pop(&mut self) -> Option<Request> {
+        self.requests.pop_front()
+    }
+
+    /// Drops Syncs that a backend in copy-in mode ignores: all that follow the first request.
+    ///
+    /// PostgreSQL, "COPY Operations": the backend ignores Flush and Sync during copy-in.
+    pub fn drop_syncs_in_copy(&mut self) {
+        let simple = matches!(self.first(), Some(Request::Query(_)));
+        let mut kept = VecDeque::with_capacity(self.requests.len());
+        for request in self.requests.drain(..) {
+            match request {
+                Request::Sync(_) if simple => {}
+                // The segment goes on: its Sync was never heard.
+                Request::Sync(segment) => self.open = Some(segment),
+                Request::Query(_)
+                | Request::Parse { .. }
+                | Request::ParseAnswered { .. }
+                | Request::Bind
+                | Request::DescribeStatement
+                | Request::DescribePortal
+                | Request::Execute
+                | Request::Close { .. }
+                | Request::CloseAnswered(_)
+                | Request::Ours => kept.push_back(request),
+            }
+        }
+        self.requests = kept;
+    }
+
+    /// Takes everything, closed segments and the open one.
+    pub fn take(&mut self) -> (VecDeque<Request>, Option<Segment>, bool) {
+        let failed = std::mem::take(&mut self.failed);
+        (std::mem::take(&mut self.requests), self.open.take(), failed)
+    }
+}

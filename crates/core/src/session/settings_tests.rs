@@ -1,0 +1,127 @@
+//! Settings: journal, undo, difference.
+
+use std::sync::Arc;
+
+use super::{Change, Journal, Key, Settings};
+
+fn set(name: &str, text: &str) -> Change {
+    Change::Set(Key::Setting(name.into()), text.as_bytes().into())
+}
+
+fn sql(to: &Settings, from: &Settings) -> String {
+    let mut sql = Vec::new();
+    to.difference(from, &mut sql);
+    String::from_utf8(sql).unwrap()
+}
+
+fn journal(changes: &[Change]) -> Journal {
+    let mut journal = Journal::default();
+    for change in changes {
+        journal.apply(change.clone());
+    }
+    journal
+}
+
+#[test]
+fn equal_settings_cost_nothing() {
+    let one = journal(&[set("a", "SET a TO 1")]);
+    let other = journal(&[set("a", "SET a TO 1")]);
+    assert_eq!(sql(one.committed(), other.committed()), "");
+}
+
+#[test]
+fn difference_undoes_what_the_other_client_set_and_does_what_this_one_did() {
+    let mine = journal(&[set("a", "SET a TO 1"), set("b", "SET b TO 2")]);
+    let theirs = journal(&[set("b", "SET b TO 3"), set("c.d", "SET c.d TO 4")]);
+    assert_eq!(
+        sql(mine.committed(), theirs.committed()),
+        r#"RESET "c"."d";SET a TO 1;SET b TO 2;"#
+    );
+    assert_eq!(sql(&Settings::default(), mine.committed()), r#"RESET "a";RESET "b";"#);
+}
+
+#[test]
+fn role_and_session_authorization_are_taken_back_before_anything_is_set() {
+    let mine = journal(&[set("role", "SET ROLE x")]);
+    let theirs = journal(&[
+        set("session_authorization", "SET SESSION AUTHORIZATION y"),
+        set("role", "SET ROLE z"),
+    ]);
+    assert_eq!(
+        sql(mine.committed(), theirs.committed()),
+        "RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE x;"
+    );
+    assert_eq!(
+        sql(theirs.committed(), mine.committed()),
+        "RESET SESSION AUTHORIZATION;RESET ROLE;SET SESSION AUTHORIZATION y;SET ROLE z;"
+    );
+    assert_eq!(sql(theirs.committed(), theirs.committed()), "");
+}
+
+#[test]
+fn startup_values_are_quoted_and_reset_goes_back_to_them() {
+    let base = Settings::from_startup([("application_name", "it's \\ me"), ("TimeZone", "UTC")]);
+    let mut journal = Journal::new(Arc::new(base));
+    assert_eq!(
+        sql(journal.committed(), &Settings::default()),
+        "SELECT pg_catalog.set_config(E'application_name',E'it''s \\\\ me',false);\
+         SELECT pg_catalog.set_config(E'TimeZone',E'UTC',false);"
+    );
+    journal.apply(set("timezone", "SET timezone TO 'Asia/Tokyo'"));
+    assert!(sql(journal.committed(), &Settings::default()).contains("Tokyo"));
+    journal.apply(Change::Reset(Key::Setting("timezone".into())));
+    assert!(sql(journal.committed(), &Settings::default()).contains("UTC"));
+    journal.apply(set("x", "SET x TO 1"));
+    journal.apply(Change::ResetAll);
+    assert!(!sql(journal.committed(), &Settings::default()).contains("SET x"));
+}
+
+#[test]
+fn a_transaction_stages_and_a_savepoint_takes_back() {
+    let mut journal = Journal::default();
+    let mut changes = vec![
+        set("a", "SET a TO 1"),
+        Change::Savepoint("s".into()),
+        set("b", "SET b TO 2"),
+        Change::RollbackTo("s".into()),
+        set("c", "SET c TO 3"),
+    ];
+    journal.stage(&mut changes).unwrap();
+    assert!(journal.committed().is_empty());
+    journal.commit().unwrap();
+    assert_eq!(sql(journal.committed(), &Settings::default()), "SET a TO 1;SET c TO 3;");
+    journal.stage(&mut vec![set("a", "SET a TO 9")]).unwrap();
+    journal.roll_back();
+    journal.commit().unwrap();
+    assert_eq!(sql(journal.committed(), &Settings::default()), "SET a TO 1;SET c TO 3;");
+}
+
+#[test]
+fn the_journal_is_bounded() {
+    let mut journal = Journal::default();
+    let mut refused = false;
+    for n in 0..2_000 {
+        let staged = journal.stage(&mut vec![set(&format!("x.s{n}"), "SET x TO 1")]);
+        refused |= staged.is_err();
+        refused |= journal.commit().is_err();
+    }
+    assert!(refused);
+    let mut long = vec![set("x", &"y".repeat(100_000))];
+    journal.roll_back();
+    journal.stage(&mut long).unwrap();
+    assert!(journal.commit().is_err());
+}
+
+#[test]
+fn listen_and_prepare_are_told_from_settings() {
+    let mut journal = journal(&[
+        Change::Set(Key::Channel("a".into()), (*b"LISTEN a").into()),
+        Change::Set(Key::Prepared("p".into()), (*b"PREPARE p AS SELECT 1").into()),
+        set("a", "SET a TO 1"),
+    ]);
+    journal.apply(Change::ResetAll);
+    assert_eq!(sql(journal.committed(), &Settings::default()), "LISTEN a;PREPARE p AS SELECT 1;");
+    journal.apply(Change::UnlistenAll);
+    journal.apply(Change::DeallocateAll);
+    assert!(journal.committed().is_empty());
+}

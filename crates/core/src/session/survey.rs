@@ -1,0 +1,197 @@
+//! What a text of SQL tells before it is run: transaction control, settings, ties.
+
+use everline_wire::sql::{self, Verb};
+
+use super::pin::Pins;
+use super::settings::{Change, Key};
+
+/// What a statement does to the transaction it runs in, as far as its text tells.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Control {
+    /// Nothing: it stays in the transaction, or is one of its own.
+    #[default]
+    Bound,
+    /// Outside a transaction block it may commit by itself (CALL, VACUUM, …), or we do not know
+    /// the word.
+    Free,
+    /// `BEGIN`.
+    Begin,
+    /// `COMMIT`, `END`, `PREPARE TRANSACTION`.
+    Commit,
+    /// `ROLLBACK`, `ABORT`.
+    Rollback,
+    /// `ROLLBACK TO name`.
+    RollbackTo(Box<str>),
+    /// Nothing at all: no statement in the text.
+    Blank,
+}
+
+/// What one text of SQL, of one statement or several, does.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Survey {
+    /// One for each statement; `COMMIT AND CHAIN` counts as two.
+    pub controls: Vec<Control>,
+    /// Whether every statement surely changes nothing.
+    pub read_only: bool,
+    /// Settings that it changes.
+    pub changes: Vec<Change>,
+    /// Ties that it makes.
+    pub pins: Pins,
+    /// Whether it drops prepared statements of the session.
+    pub discards: bool,
+    /// Whether the text was longer than we look.
+    pub cut: bool,
+}
+
+impl Survey {
+    /// Reads `text`, or its beginning when it is `cut`.
+    #[must_use]
+    pub fn of(text: &[u8], cut: bool) -> Self {
+        let mut survey = Self { read_only: !cut, cut, ..Self::default() };
+        for statement in sql::statements(text) {
+            survey.read_only &= statement.provably_read_only() || harmless(&statement.verb);
+            survey.pins.add(Pins::of(&statement));
+            survey.add_control(&statement.verb);
+            if let Some(change) = change(&statement) {
+                survey.changes.push(change);
+            }
+            survey.discards |=
+                matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { name: None });
+        }
+        if survey.controls.is_empty() {
+            survey.controls.push(if cut { Control::Free } else { Control::Blank });
+        }
+        survey
+    }
+
+    /// The only statement's control, if there is one statement.
+    #[must_use]
+    pub fn sole(&self) -> Option<&Control> {
+        match self.controls.as_slice() {
+            [control] if !self.cut => Some(control),
+            _ => None,
+        }
+    }
+
+    fn add_control(&mut self, verb: &Verb<'_>) {
+        let control = match verb {
+            Verb::Begin { .. } => Control::Begin,
+            Verb::Commit { .. } | Verb::PrepareTransaction => Control::Commit,
+            Verb::Rollback { .. } => Control::Rollback,
+            Verb::RollbackTo(name) => Control::RollbackTo((&**name).into()),
+            Verb::Call | Verb::Do | Verb::Other | Verb::CommitPrepared | Verb::RollbackPrepared => {
+                Control::Free
+            }
+            Verb::Savepoint(_)
+            | Verb::Release(_)
+            | Verb::SetTransaction { .. }
+            | Verb::SetLocal
+            | Verb::Set { .. }
+            | Verb::Reset { .. }
+            | Verb::ResetAll
+            | Verb::DiscardAll
+            | Verb::DiscardOther
+            | Verb::Listen
+            | Verb::Unlisten { .. }
+            | Verb::Notify
+            | Verb::Prepare { .. }
+            | Verb::Execute { .. }
+            | Verb::Deallocate { .. }
+            | Verb::DeclareCursor { .. }
+            | Verb::Fetch
+            | Verb::CloseCursor { .. }
+            | Verb::Copy { .. }
+            | Verb::CreateTemporary
+            | Verb::Select
+            | Verb::Show
+            | Verb::Values
+            | Verb::Table
+            | Verb::With
+            | Verb::Insert
+            | Verb::Update
+            | Verb::Delete
+            | Verb::Merge
+            | Verb::Explain
+            | Verb::Lock => Control::Bound,
+        };
+        self.controls.push(control);
+        if let Verb::Commit { chain: true } | Verb::Rollback { chain: true } = verb {
+            self.controls.push(Control::Begin);
+        }
+    }
+}
+
+/// Statements that change nothing but the session, whose changes are journalled.
+fn harmless(verb: &Verb<'_>) -> bool {
+    matches!(
+        verb,
+        Verb::Set { .. }
+            | Verb::SetLocal
+            | Verb::SetTransaction { .. }
+            | Verb::Reset { .. }
+            | Verb::ResetAll
+            | Verb::DiscardAll
+            | Verb::DiscardOther
+            | Verb::Listen
+            | Verb::Unlisten { .. }
+            | Verb::Deallocate { .. }
+    )
+}
+
+/// What follows the first word, without white space around it.
+fn after_first_word(text: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(text);
+    let rest = text.trim_start().split_once(char::is_whitespace).map_or("", |(_, rest)| rest);
+    rest.trim().into()
+}
+
+fn change(statement: &sql::Statement<'_>) -> Option<Change> {
+    let text = statement.text;
+    match &statement.verb {
+        Verb::Set { name } => Some(Change::Set(Key::Setting((&**name).into()), text.into())),
+        Verb::Reset { name } => Some(Change::Reset(Key::Setting((&**name).into()))),
+        Verb::ResetAll => Some(Change::ResetAll),
+        Verb::DiscardAll => Some(Change::DiscardAll),
+        Verb::Listen => Some(Change::Set(Key::Channel(after_first_word(text)), text.into())),
+        Verb::Unlisten { all: true } => Some(Change::UnlistenAll),
+        Verb::Unlisten { all: false } => Some(Change::Reset(Key::Channel(after_first_word(text)))),
+        Verb::Prepare { name } => Some(Change::Set(Key::Prepared((&**name).into()), text.into())),
+        Verb::Deallocate { name: Some(name) } => {
+            Some(Change::Reset(Key::Prepared((&**name).into())))
+        }
+        Verb::Deallocate { name: None } => Some(Change::DeallocateAll),
+        Verb::Savepoint(name) => Some(Change::Savepoint((&**name).into())),
+        Verb::RollbackTo(name) => Some(Change::RollbackTo((&**name).into())),
+        Verb::Begin { .. }
+        | Verb::Commit { .. }
+        | Verb::Rollback { .. }
+        | Verb::Release(_)
+        | Verb::PrepareTransaction
+        | Verb::CommitPrepared
+        | Verb::RollbackPrepared
+        | Verb::SetTransaction { .. }
+        | Verb::SetLocal
+        | Verb::DiscardOther
+        | Verb::Notify
+        | Verb::Execute { .. }
+        | Verb::DeclareCursor { .. }
+        | Verb::Fetch
+        | Verb::CloseCursor { .. }
+        | Verb::Copy { .. }
+        | Verb::CreateTemporary
+        | Verb::Select
+        | Verb::Show
+        | Verb::Values
+        | Verb::Table
+        | Verb::With
+        | Verb::Insert
+        | Verb::Update
+        | Verb::Delete
+        | Verb::Merge
+        | Verb::Explain
+        | Verb::Call
+        | Verb::Do
+        | Verb::Lock
+        | Verb::Other => None,
+    }
+}
