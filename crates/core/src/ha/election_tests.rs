@@ -176,6 +176,21 @@ fn the_later_answer_of_an_address_replaces_the_earlier() {
 }
 
 #[test]
+fn without_candidates_there_is_no_deadline() {
+    let now = Instant::now();
+    let mut election = election("b/2", false);
+    election.offer(node("a/2!5"), 1, now);
+    assert!(election.decide(now, 1).is_none());
+    assert_eq!(election.deadline(), Some(now + GRACE));
+    // The only candidate answers once more, and is worse.
+    let later = now + GRACE / 2;
+    assert!(matches!(election.offer(node("a/1"), 2, later), Offer::Refused { .. }));
+    assert_eq!(election.deadline(), None);
+    election.offer(node("c/2"), 3, later);
+    assert_eq!(election.deadline(), Some(later + GRACE), "a new election");
+}
+
+#[test]
 fn candidates_and_refusals_are_bounded() {
     let now = Instant::now();
     let mut election = election("z/5", false);

@@ -1,0 +1,181 @@
+//! The supervisor: one task that owns the failover machine, looks for the leader, keeps the system
+//! connection and publishes where sessions may go.
+//!
+//! Everything that waits runs in tasks of its own and comes back as news; the supervisor itself
+//! never waits for anything but news and its timer, so a name server or a node that hangs cannot
+//! keep it from hearing of a better one. Nobody calls it: pool and sessions report through
+//! [`Reporter`], and read [`Target`].
+
+mod report;
+mod search;
+mod status;
+mod task;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use everline_core::ha::{Identity, Mode, UnhealthyMin};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::backend::Endpoint;
+use crate::backend::system::Beat;
+use crate::config::dsn::HostPort;
+use crate::config::{BackendConfig, HaMode};
+
+pub use everline_core::ha::{Availability, Unavailable};
+pub use report::{Registration, Reporter};
+pub use status::{Counters, HaStatus, StatusHandle};
+pub use task::Supervisor;
+
+/// Where new backend connections go, and whether they may.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The number of this reign.
+    pub epoch: u64,
+    /// The leader; `None` while none has been found in this epoch. It stays while it is looked for.
+    pub leader: Option<Arc<Leader>>,
+    /// Whether sessions may dispatch.
+    pub availability: Availability,
+    /// Cancelled when the epoch is retired: every connection of it must be dropped.
+    pub ended: CancellationToken,
+}
+
+impl Target {
+    /// Whether sessions may dispatch.
+    #[must_use]
+    pub const fn is_available(&self) -> bool {
+        self.availability.is_available()
+    }
+}
+
+/// The node that is written to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Leader {
+    /// Where it is. Every connection of the epoch goes to this address.
+    pub endpoint: Endpoint,
+    /// Who it says it is.
+    pub identity: Identity,
+    /// Its settings as it reported them to the system connection.
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// What the supervisor has to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whether failovers are concluded from evidence.
+    pub mode: Mode,
+    /// Where the leader may be.
+    pub hosts: Vec<HostPort>,
+    /// One deadline over connect, TLS, login and the first questions.
+    pub dial_timeout: Duration,
+    /// The pace of the heartbeat.
+    pub beat: Beat,
+    /// How often the names are asked while all is well.
+    pub resolve_interval: Duration,
+    /// How long a candidate that is not clearly right waits for others to answer.
+    pub election_grace: Duration,
+    /// Whether a node with another system identifier is accepted.
+    pub accept_new_cluster: bool,
+    /// Pool connections that there can be at most: bounds the channel of their reports.
+    pub connections_max: usize,
+}
+
+/// How long a candidate waits for others, where nothing else is set: longer than a login takes on
+/// the way to any node of a cluster, and short beside the outage it is part of.
+pub const ELECTION_GRACE: Duration = Duration::from_millis(200);
+
+impl Settings {
+    /// The settings that a configuration asks for.
+    #[must_use]
+    pub fn from_config(backend: &BackendConfig, connections_max: usize) -> Self {
+        let mode = match backend.ha {
+            HaMode::Fixed => Mode::Fixed,
+            HaMode::Adaptive { disconnect_percent, unhealthy_min } => {
+                let percent = everline_core::ha::Percent::new(disconnect_percent.get());
+                let unhealthy_min = UnhealthyMin::new(unhealthy_min).unwrap_or(UnhealthyMin::MAX);
+                match percent {
+                    Some(disconnect_percent) => {
+                        Mode::Adaptive { disconnect_percent, unhealthy_min }
+                    }
+                    None => Mode::ADAPTIVE,
+                }
+            }
+        };
+        Self {
+            mode,
+            hosts: backend.dsn.hosts.clone(),
+            dial_timeout: backend.dsn.connect_timeout.unwrap_or(backend.dial_timeout),
+            beat: Beat { interval: backend.heartbeat_interval, timeout: backend.heartbeat_timeout },
+            resolve_interval: backend.resolve_interval,
+            election_grace: ELECTION_GRACE,
+            accept_new_cluster: backend.accept_new_cluster,
+            connections_max,
+        }
+    }
+}
+
+/// What the rest of the process needs of the supervisor. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Where new connections go.
+    pub target: watch::Receiver<Arc<Target>>,
+    /// How pool and sessions report.
+    pub reporter: Reporter,
+    /// What console, page and metrics read.
+    pub status: StatusHandle,
+    /// How a source or the operator commands.
+    pub control: Control,
+}
+
+/// Commands of sources and of the operator. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Control(mpsc::Sender<Command>);
+
+/// A command.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Command {
+    Reconnect { forget: bool },
+    Follow(Vec<HostPort>),
+}
+
+impl Control {
+    /// Retires the epoch and looks for the leader anew.
+    ///
+    /// Cancel safe: the command is given or not.
+    pub async fn reconnect(&self) {
+        self.give(Command::Reconnect { forget: false }).await;
+    }
+
+    /// As [`Control::reconnect`], and forgets who the leader was: an older timeline or another
+    /// cluster is accepted once. For the operator who has restored a backup.
+    ///
+    /// Cancel safe: the command is given or not.
+    pub async fn reconnect_to_anyone(&self) {
+        self.give(Command::Reconnect { forget: true }).await;
+    }
+
+    /// A source says where the leader is from here on: retires the epoch and looks for the leader
+    /// there. No hosts: there is no leader until the source names one.
+    ///
+    /// Cancel safe: the command is given or not.
+    pub async fn follow(&self, hosts: Vec<HostPort>) {
+        self.give(Command::Follow(hosts)).await;
+    }
+
+    async fn give(&self, command: Command) {
+        // A supervisor that has ended takes no commands: the process is going down.
+        let _: Result<_, _> = self.0.send(command).await;
+    }
+}
+
+/// How many commands may wait.
+const COMMANDS_MAX: usize = 8;
+
+/// A generator for the jitter, seeded by the operating system.
+fn jitter() -> StdRng {
+    StdRng::from_rng(&mut rand::rng())
+}

@@ -1,0 +1,508 @@
+//! The supervisor's task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use everline_core::ha::{
+    Availability, Candidate, Effect, Election, Event, Identity, Machine, Node, Offer, Outcome,
+    Phase, Refused, Transition, Unavailable,
+};
+use rand::rngs::StdRng;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::report::{Report, Reporter, Reports};
+use super::search::{Question, Search};
+use super::status::{HaStatus, StatusHandle};
+use super::{COMMANDS_MAX, Command, Control, Handle, Leader, Settings, Target, jitter, report};
+use crate::backend::Endpoint;
+use crate::backend::resolve::ResolveError;
+use crate::backend::system::{AskError, Found, LinkEnd, Scout, Watch, keep};
+
+/// The task's state. [`Supervisor::run`] is the task.
+#[derive(Debug)]
+pub struct Supervisor<S: Scout> {
+    settings: Settings,
+    scout: S,
+    machine: Machine,
+    election: Election<Primary<S::Link>>,
+    search: Search,
+    tasks: JoinSet<Done<S::Link>>,
+    reports: Reports,
+    commands: mpsc::Receiver<Command>,
+    /// What is published, kept so that each effect changes one thing of it.
+    current: Target,
+    target: watch::Sender<Arc<Target>>,
+    status: StatusHandle,
+    /// The leader on whose system connection the machine stands.
+    leader: Option<Arc<Leader>>,
+    link: Option<Standing>,
+    links: u64,
+    /// What was last logged about a place that led to no leader, so that it is said once.
+    told: BTreeMap<String, String>,
+    unavailable_since: Option<Instant>,
+    rng: StdRng,
+}
+
+/// A primary that answered, with the name that led to it.
+#[derive(Debug)]
+struct Primary<L> {
+    endpoint: Endpoint,
+    found: Found<L>,
+}
+
+/// The system connection as its owner sees it.
+#[derive(Debug)]
+struct Standing {
+    number: u64,
+    task: AbortHandle,
+    ask_now: Arc<Notify>,
+}
+
+/// What a task came back with.
+#[derive(Debug)]
+enum Done<L> {
+    Resolved(Question, Result<Vec<Endpoint>, ResolveError>),
+    Asked(Endpoint, Result<Found<L>, AskError>),
+    LinkEnded(u64, LinkEnd),
+}
+
+/// How many places are remembered for which a failure was logged.
+const TOLD_MAX: usize = 256;
+
+impl<S: Scout> Supervisor<S> {
+    /// A supervisor that has not looked for anything yet, and the handle for the others.
+    #[must_use]
+    pub fn new(settings: Settings, scout: S) -> (Self, Handle) {
+        Self::with_jitter(settings, scout, jitter())
+    }
+
+    fn with_jitter(settings: Settings, scout: S, rng: StdRng) -> (Self, Handle) {
+        let now = Instant::now();
+        let machine = Machine::new(settings.mode);
+        let (reporter, reports) = report::channel(2 * settings.connections_max + REPORTS_SPARE);
+        let (control, commands) = mpsc::channel(COMMANDS_MAX);
+        let current = Target {
+            epoch: machine.epoch(),
+            leader: None,
+            availability: machine.availability(),
+            ended: CancellationToken::new(),
+        };
+        let (sender, target) = watch::channel(Arc::new(current.clone()));
+        let status = HaStatus::new(machine.state(), machine.availability(), now.into_std());
+        let status = StatusHandle::new(status);
+        let handle = Handle { target, reporter, status: status.clone(), control: Control(control) };
+        let supervisor = Self {
+            election: Election::new(settings.election_grace, settings.accept_new_cluster),
+            search: Search::new(settings.hosts.clone(), settings.resolve_interval, now),
+            settings,
+            scout,
+            machine,
+            tasks: JoinSet::new(),
+            reports,
+            commands,
+            current,
+            target: sender,
+            status,
+            leader: None,
+            link: None,
+            links: 0,
+            told: BTreeMap::new(),
+            unavailable_since: None,
+            rng,
+        };
+        (supervisor, handle)
+    }
+
+    /// Runs until `shutdown` is cancelled. Published targets stay as they are then.
+    ///
+    /// # Panics
+    /// When a task of its own has panicked: a supervisor that goes on half dead would be the worst
+    /// state of all. Let it end the process.
+    ///
+    /// # Cancel safety
+    /// Not safe: run it to its end.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            self.begin_round();
+            let deadline = self.deadline();
+            tokio::select! {
+                // The leader's own words first, then what others say, the clock last.
+                biased;
+                () = shutdown.cancelled() => return,
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.done(done),
+                    Err(error) if error.is_panic() => {
+                        std::panic::resume_unwind(error.into_panic())
+                    }
+                    Err(_) => {} // aborted by us
+                },
+                Some(command) = self.commands.recv() => self.command(command),
+                Some(report) = self.reports.queue.recv() => self.report(report),
+                () = self.reports.reporter.nudged() => self.nudged(),
+                () = sleep_until(deadline) => self.step(Event::Tick, String::new()),
+            }
+            self.decide();
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let machine = self.machine.deadline(Instant::now().into_std()).map(Instant::from_std);
+        let election = self.election.deadline().map(Instant::from_std);
+        [machine, election].into_iter().flatten().fold(self.search.next_at(), Instant::min)
+    }
+
+    fn begin_round(&mut self) {
+        let now = Instant::now();
+        for question in self.search.round(now, &mut self.rng) {
+            let (scout, deadline) = (self.scout.clone(), now + self.settings.dial_timeout);
+            self.status.lock().counters.resolves += 1;
+            self.tasks.spawn(async move {
+                let answer = scout.resolve(&question.host, deadline).await;
+                Done::Resolved(question, answer)
+            });
+        }
+    }
+
+    fn done(&mut self, done: Done<S::Link>) {
+        match done {
+            Done::Resolved(question, answer) => self.resolved(&question, answer),
+            Done::Asked(endpoint, answer) => {
+                self.search.dialled(&endpoint.address);
+                match answer {
+                    Ok(found) => self.met(endpoint, found),
+                    Err(error) => self.missed(&endpoint, &error),
+                }
+            }
+            Done::LinkEnded(number, end) => {
+                if self.link.as_ref().is_some_and(|link| link.number == number) {
+                    self.link_ended(end);
+                }
+            }
+        }
+    }
+
+    fn resolved(&mut self, question: &Question, answer: Result<Vec<Endpoint>, ResolveError>) {
+        let answer = match answer {
+            Ok(endpoints) => {
+                self.told.remove(&question.host.to_string());
+                Some(endpoints)
+            }
+            Err(error) => {
+                self.status.lock().counters.resolves_failed += 1;
+                self.tell(question.host.to_string(), error.to_string());
+                None
+            }
+        };
+        let endpoints = self.search.resolved(question, answer);
+        self.status.lock().addresses = self.search.addresses();
+        let deadline = Instant::now() + self.settings.dial_timeout;
+        for endpoint in endpoints {
+            let scout = self.scout.clone();
+            self.status.lock().counters.dials += 1;
+            self.tasks.spawn(async move {
+                let answer = scout.ask(&endpoint, deadline).await;
+                Done::Asked(endpoint, answer)
+            });
+        }
+    }
+
+    /// A primary has answered.
+    fn met(&mut self, endpoint: Endpoint, found: Found<S::Link>) {
+        self.told.remove(&endpoint.to_string());
+        let node = node(&endpoint, found.identity);
+        let named = |address| self.search.is_named(address);
+        let Some(leader) = self.leader.as_ref().filter(|_| self.link.is_some()) else {
+            if named(&endpoint.address) {
+                let (now, with) = (Instant::now().into_std(), Primary { endpoint, found });
+                match self.election.offer(node.clone(), with, now) {
+                    Offer::Stands => {}
+                    Offer::Refused { reason, first } => self.refused(&node, reason, first),
+                }
+            } else {
+                debug!(%endpoint, "a primary answered to which no name leads any more");
+            }
+            return;
+        };
+        let named = named(&leader.endpoint.address);
+        match self.election.challenge(&node, named) {
+            Ok(true) => self.stand_at(node, Primary { endpoint, found }),
+            Ok(false) => debug!(%endpoint, "another primary; the leader stays"),
+            Err((reason, first)) => self.refused(&node, reason, first),
+        }
+    }
+
+    fn refused(&mut self, node: &Node, reason: Refused, first: bool) {
+        let mut status = self.status.lock();
+        status.counters.refused += 1;
+        status.last_error = Some(format!("{node}: {reason}"));
+        drop(status);
+        if first {
+            warn!(%node, "{reason}");
+        }
+    }
+
+    /// An address led to no primary.
+    fn missed(&mut self, endpoint: &Endpoint, error: &AskError) {
+        self.status.lock().counters.dials_failed += 1;
+        let at_leader =
+            self.leader.as_ref().is_some_and(|leader| leader.endpoint.address == endpoint.address);
+        if self.link.is_none() && at_leader && error.is_full() {
+            let epoch = self.machine.epoch();
+            self.step(Event::SystemRefused { epoch }, error.to_string());
+        }
+        self.tell(endpoint.to_string(), error.to_string());
+    }
+
+    /// Logs why a place led to no leader: once for each reason, and loudly only while it matters.
+    fn tell(&mut self, place: String, why: String) {
+        let seeking = self.search.is_seeking();
+        if seeking {
+            self.status.lock().last_error = Some(format!("{place}: {why}"));
+        }
+        if self.told.get(&place) == Some(&why) {
+            return;
+        }
+        if seeking {
+            info!(%place, "not the leader: {why}");
+        } else {
+            debug!(%place, "not the leader: {why}");
+        }
+        if self.told.len() < TOLD_MAX || self.told.contains_key(&place) {
+            self.told.insert(place, why);
+        }
+    }
+
+    fn link_ended(&mut self, end: LinkEnd) {
+        let epoch = self.machine.epoch();
+        let (event, detail) = match end {
+            LinkEnd::Broken(why) => (Event::SystemBroken { epoch }, why),
+            LinkEnd::ShuttingDown(words) => (Event::ShuttingDown { epoch }, words),
+            LinkEnd::HotStandby => (Event::HotStandby { epoch }, String::new()),
+        };
+        self.link = None;
+        self.step(event, detail);
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Reconnect { forget } => {
+                if forget {
+                    self.election.forget();
+                }
+                self.step(Event::LeaderChanged, "by command".to_owned());
+            }
+            Command::Follow(hosts) => {
+                let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
+                self.search.follow(hosts);
+                self.step(Event::LeaderChanged, names.join(", "));
+            }
+        }
+    }
+
+    fn report(&mut self, report: Report) {
+        match report {
+            Report::Opened(epoch) => self.step(Event::PoolOpened { epoch }, String::new()),
+            Report::Broken(epoch) => self.step(Event::PoolBroken { epoch }, String::new()),
+            Report::Closed(epoch) => self.step(Event::PoolClosed { epoch }, String::new()),
+            Report::Uncounted => {}
+        }
+        for (epoch, uncounted) in self.reports.uncounted() {
+            for _ in 0..uncounted.opened {
+                self.step(Event::PoolOpened { epoch }, String::new());
+            }
+            for _ in 0..uncounted.closed {
+                self.step(Event::PoolClosed { epoch }, String::new());
+            }
+            for _ in 0..uncounted.broken {
+                self.step(Event::PoolBroken { epoch }, String::new());
+            }
+        }
+    }
+
+    fn nudged(&mut self) {
+        let (suspected, dial_failed) = self.reports.reporter.take_suspicions();
+        if suspected != Some(self.machine.epoch()) {
+            return; // of an epoch that is over
+        }
+        self.status.lock().counters.suspicions += 1;
+        if let Some(link) = &self.link {
+            link.ask_now.notify_one();
+        }
+        if dial_failed {
+            self.search.nudge();
+        }
+    }
+
+    /// Elects, if the time has come.
+    fn decide(&mut self) {
+        if !self.search.is_seeking() {
+            return;
+        }
+        let now = Instant::now().into_std();
+        if let Some(Candidate { node, with }) = self.election.decide(now, self.search.outstanding())
+        {
+            self.stand_at(node, with);
+        }
+    }
+
+    /// Makes this the system connection.
+    fn stand_at(&mut self, node: Node, Primary { endpoint, found }: Primary<S::Link>) {
+        let Found { identity, parameters, link } = found;
+        let detail = endpoint.to_string();
+        self.drop_link();
+        self.told.clear();
+        self.search.watch(endpoint.address.clone(), Instant::now());
+        self.leader = Some(Arc::new(Leader { endpoint, identity, parameters }));
+        self.step(Event::SystemConnected { node }, detail);
+        self.links += 1;
+        let number = self.links;
+        let ask_now = Arc::new(Notify::new());
+        let pulse = Pulse {
+            epoch: self.machine.epoch(),
+            reporter: self.reports.reporter.clone(),
+            status: self.status.clone(),
+        };
+        let kept = keep(link, self.settings.beat, pulse, Arc::clone(&ask_now));
+        let task = self.tasks.spawn(async move { Done::LinkEnded(number, kept.await) });
+        self.link = Some(Standing { number, task, ask_now });
+        let mut status = self.status.lock();
+        status.last_error = None;
+        status.last_answer = Some(Instant::now().into_std());
+    }
+
+    fn drop_link(&mut self) {
+        if let Some(link) = self.link.take() {
+            link.task.abort();
+        }
+    }
+
+    fn step(&mut self, event: Event, detail: String) {
+        let Outcome { effects, transition } = self.machine.step(event, Instant::now().into_std());
+        for effect in effects {
+            self.perform(effect);
+        }
+        let mut status = self.status.lock();
+        status.state = self.machine.state();
+        status.epoch = self.machine.epoch();
+        status.system_up = self.machine.system_up();
+        status.pooled = self.machine.pooled();
+        status.availability = self.machine.availability();
+        status.leader.clone_from(&self.current.leader);
+        drop(status);
+        if let Some(transition) = transition {
+            self.record(transition, detail);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Publish(availability) => {
+                self.current.availability = availability;
+                match availability {
+                    Availability::Available => self.current.leader.clone_from(&self.leader),
+                    Availability::Unavailable(_) => {}
+                }
+                self.publish();
+            }
+            Effect::Retire(epoch) => {
+                self.current.epoch = epoch + 1;
+                self.current.leader = None;
+                let ended = std::mem::take(&mut self.current.ended);
+                self.publish(); // the new target stands before the old one ends
+                ended.cancel();
+                self.status.lock().counters.retired += 1;
+            }
+            Effect::DialSystem => {
+                self.drop_link();
+                self.election.clear();
+                self.search.seek(Instant::now(), &mut self.rng);
+            }
+        }
+    }
+
+    fn publish(&self) {
+        self.target.send_replace(Arc::new(self.current.clone()));
+    }
+
+    fn record(&mut self, transition: Transition, detail: String) {
+        let now = Instant::now();
+        self.count(&transition, now);
+        let calm = transition.to == Phase::Healthy && transition.availability.is_available();
+        if calm {
+            info!(epoch = transition.epoch, detail, "{transition}");
+        } else {
+            warn!(epoch = transition.epoch, detail, "{transition}");
+        }
+        let mut status = self.status.lock();
+        if transition.from != transition.to {
+            status.since = now.into_std();
+        }
+        status.history.record(transition, detail, now.into_std());
+    }
+
+    fn count(&mut self, transition: &Transition, now: Instant) {
+        let mut status = self.status.lock();
+        let counters = &mut status.counters;
+        if transition.from != transition.to {
+            match transition.to {
+                Phase::Healthy => counters.healthy += 1,
+                Phase::Unhealthy => counters.unhealthy += 1,
+                Phase::Failover => {
+                    *counters.failovers.entry(transition.cause.label()).or_default() += 1;
+                }
+                Phase::Starting => {}
+            }
+        }
+        match transition.availability {
+            Availability::Available => {
+                if let Some(since) = self.unavailable_since.take() {
+                    let lasted = now.saturating_duration_since(since);
+                    counters.last_outage = Some(lasted);
+                    counters.outages_total = counters.outages_total.saturating_add(lasted);
+                }
+            }
+            Availability::Unavailable(Unavailable::Starting) => {}
+            Availability::Unavailable(_) => {
+                if self.unavailable_since.is_none() {
+                    self.unavailable_since = Some(now);
+                    counters.outages += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Room in the channel of reports beyond what the connections need.
+const REPORTS_SPARE: usize = 8;
+
+fn node(endpoint: &Endpoint, identity: Identity) -> Node {
+    Node { address: endpoint.address.to_string().into(), identity }
+}
+
+/// What the heartbeat tells and is told.
+struct Pulse {
+    epoch: u64,
+    reporter: Reporter,
+    status: StatusHandle,
+}
+
+impl Watch for Pulse {
+    fn heard_elsewhere(&self) -> bool {
+        self.reporter.take_life(self.epoch)
+    }
+
+    fn answered(&self, round_trip: std::time::Duration) {
+        let mut status = self.status.lock();
+        status.last_answer = Some(Instant::now().into_std());
+        status.round_trip = Some(round_trip);
+        status.counters.heartbeats += 1;
+    }
+}
+
+#[cfg(test)]
+#[path = "task_tests.rs"]
+mod tests;
