@@ -48,7 +48,7 @@ pub const PORTALS_MAX: usize = 1_000;
 /// How long a client may take from accept to the end of its login.
 ///
 /// PostgreSQL's `authentication_timeout`.
-pub const LOGIN_MAX: Duration = Duration::from_secs(60);
+pub const LOGIN_MAX: Duration = Duration::from_mins(1);
 
 /// How long a cancel request may take to reach the backend.
 pub const CANCEL_MAX: Duration = Duration::from_secs(5);

@@ -12,7 +12,7 @@ use everline_wire::fields::{Report, Severity};
 use everline_wire::sqlstate::SqlState;
 
 /// The text that retry helpers look for: Sequelize matches `could not serialize`, helpers that
-/// descend from CockroachDB's `restart transaction`.
+/// descend from `CockroachDB`'s `restart transaction`.
 const RETRYABLE_MESSAGE: &str =
     "could not serialize access due to backend failover; restart transaction";
 const RETRYABLE_HINT: &str = "The transaction might succeed if retried.";
@@ -90,7 +90,7 @@ pub enum Refusal {
     #[error("no leader is known yet")]
     NoLeaderAtLogin,
     /// State that cannot be brought over (temporary tables, session locks) went with the leader.
-    #[error("session state was lost with the backend connection: {state}")]
+    #[error("session ended by backend failover, which its state cannot follow: {state}")]
     StateLost {
         /// What was lost, in words for the client.
         state: &'static str,
@@ -152,84 +152,66 @@ impl Refusal {
         }
     }
 
-    /// Writes the ErrorResponse that the client gets.
-    pub fn write(&self, codes: &Codes, out: &mut bytes::BytesMut) {
-        let (code, severity, _) = self.contract(codes);
-        let message;
-        let (text, detail, hint) = match self {
+    /// Message, detail and hint for the client, where they are always the same words.
+    const fn words(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        Some(match self {
             Self::FailingOver { .. } => (
                 RETRYABLE_MESSAGE,
-                Some("There was no leader to send the statement to; it was not executed."),
-                Some(RETRYABLE_HINT),
+                "There was no leader to send the statement to; it was not executed.",
+                RETRYABLE_HINT,
             ),
             Self::NeverExecuted | Self::TransactionLost => (
                 RETRYABLE_MESSAGE,
-                Some("The transaction was rolled back with its backend."),
-                Some(RETRYABLE_HINT),
+                "The transaction was rolled back with its backend.",
+                RETRYABLE_HINT,
             ),
             Self::PoolExhausted { .. } => (
-                "could not serialize access: no backend connection became free; restart transaction",
-                Some("The statement was not executed."),
-                Some(RETRYABLE_HINT),
+                "could not serialize access: no backend connection became free; \
+                 restart transaction",
+                "The statement was not executed.",
+                RETRYABLE_HINT,
             ),
             Self::TooManyHeld => (
-                "could not serialize access: too many statements wait for a leader; restart transaction",
-                Some("The statement was not executed."),
-                Some(RETRYABLE_HINT),
+                "could not serialize access: too many statements wait for a leader; \
+                 restart transaction",
+                "The statement was not executed.",
+                RETRYABLE_HINT,
             ),
             Self::CommitLost => (
                 "transaction resolution unknown: the backend was lost while COMMIT was in flight",
-                Some("COMMIT was sent and not answered; it may or may not have taken effect."),
-                Some("Look whether the transaction took effect before you repeat it."),
+                "COMMIT was sent and not answered; it may or may not have taken effect.",
+                "Look whether the transaction took effect before you repeat it.",
             ),
             Self::StatementLost => (
-                "transaction resolution unknown: the backend was lost while the statement was in flight",
-                Some(
-                    "The statement was sent and not answered; it may or may not have taken effect.",
-                ),
-                Some("Look whether the statement took effect before you repeat it."),
+                "transaction resolution unknown: the backend was lost while the statement was \
+                 in flight",
+                "The statement was sent and not answered; it may or may not have taken effect.",
+                "Look whether the statement took effect before you repeat it.",
             ),
             Self::NoLeaderAtLogin => (
                 "the database system is not yet accepting connections",
-                Some("There is no leader, and nothing is known yet about this database."),
-                Some("Try again in a few seconds."),
+                "There is no leader, and nothing is known yet about this database.",
+                "Try again in a few seconds.",
             ),
-            Self::StateLost { .. } => (
-                "session ended by backend failover: its state cannot be brought to the new leader",
-                None,
-                Some("Connect again."),
-            ),
-            Self::Cancelled
-            | Self::TooManyClients
-            | Self::ShuttingDown
-            | Self::Protocol { .. }
-            | Self::TooLarge { .. }
-            | Self::Unsupported { .. } => {
-                message = self.to_string();
-                (message.as_str(), None, None)
-            }
-        };
-        let state;
-        let detail = match self {
-            Self::StateLost { state: lost } => {
-                state = format!("Lost with the backend connection: {lost}.");
-                Some(state.as_str())
-            }
-            Self::FailingOver { .. }
-            | Self::NeverExecuted
-            | Self::TransactionLost
-            | Self::CommitLost
-            | Self::StatementLost
-            | Self::PoolExhausted { .. }
-            | Self::TooManyHeld
+            Self::StateLost { .. }
             | Self::Cancelled
-            | Self::NoLeaderAtLogin
             | Self::TooManyClients
             | Self::ShuttingDown
             | Self::Protocol { .. }
             | Self::TooLarge { .. }
-            | Self::Unsupported { .. } => detail,
-        };
-        Report { severity, code, message: text, detail, hint }.error_response(out);
+            | Self::Unsupported { .. } => return None,
+        })
+    }
+
+    /// Writes the `ErrorResponse` that the client gets.
+    pub fn write(&self, codes: &Codes, out: &mut bytes::BytesMut) {
+        let (code, severity, _) = self.contract(codes);
+        if let Some((message, detail, hint)) = self.words() {
+            let (detail, hint) = (Some(detail), Some(hint));
+            return Report { severity, code, message, detail, hint }.error_response(out);
+        }
+        let message = self.to_string();
+        let hint = matches!(self, Self::StateLost { .. }).then_some("Connect again.");
+        Report { severity, code, message: &message, detail: None, hint }.error_response(out);
     }
 }

@@ -3,6 +3,9 @@
 //! This crate is everything that waits: sockets, names, timers, files. What is decided is decided
 //! in `everline-core`, what bytes mean is known by `everline-wire`.
 
+pub mod admin;
 pub mod backend;
 pub mod config;
+pub mod frontend;
 pub mod net;
+pub mod supervisor;

@@ -369,7 +369,7 @@ impl Conversation {
         Step::Taken(Flow::Forward)
     }
 
-    /// CopyData and its end; strays are swallowed, as PostgreSQL does after a failed COPY.
+    /// `CopyData` and its end; strays are swallowed, as PostgreSQL does after a failed COPY.
     fn copy(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
         if !leased || !self.copy_in {
             return Step::Taken(Flow::Discard);

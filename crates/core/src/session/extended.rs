@@ -284,18 +284,15 @@ impl Conversation {
         self.pipeline.open.get_or_insert_default();
         match describe.kind {
             Target::Statement => {
-                match self.names.get(describe.name).cloned() {
-                    Some(statement) => {
-                        self.ensure_prepared(&statement, backend, out);
-                        let name = statement.id.name();
-                        frontend::describe(&mut out.to_backend, describe.kind, name.as_bytes());
+                if let Some(statement) = self.names.get(describe.name).cloned() {
+                    self.ensure_prepared(&statement, backend, out);
+                    let name = statement.id.name();
+                    frontend::describe(&mut out.to_backend, describe.kind, name.as_bytes());
+                } else {
+                    if describe.name.is_empty() {
+                        self.ensure_unnamed(backend, out);
                     }
-                    None => {
-                        if describe.name.is_empty() {
-                            self.ensure_unnamed(backend, out);
-                        }
-                        message.forward(&mut out.to_backend);
-                    }
+                    message.forward(&mut out.to_backend);
                 }
                 self.pipeline.push(Request::DescribeStatement);
             }
@@ -328,15 +325,12 @@ impl Conversation {
         let Some(backend) = backend else { return Ok(Step::Lease) };
         self.make_ready(backend, out);
         let segment = self.pipeline.open.get_or_insert_default();
-        match survey {
-            Some(survey) => {
-                segment.add_survey(&survey);
-                self.take_effect(&survey, backend);
-            }
-            None => {
-                segment.add(&Control::Free, false);
-                segment.effects.add(Effects::COMMITS);
-            }
+        if let Some(survey) = survey {
+            segment.add_survey(&survey);
+            self.take_effect(&survey, backend);
+        } else {
+            segment.add(&Control::Free, false);
+            segment.effects.add(Effects::COMMITS);
         }
         message.forward(&mut out.to_backend);
         self.pipeline.push(Request::Execute);

@@ -59,6 +59,7 @@ impl Conversation {
         answered
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
     fn answer_outside(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
         match &statement.verb {
             Verb::Begin { plain: true, .. } => {
@@ -81,6 +82,7 @@ impl Conversation {
     }
 
     /// Resets of a session that is not tied to a connection: its state lives here.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
     fn answer_reset(&mut self, verb: &Verb<'_>, out: &mut BytesMut) -> bool {
         if self.pins.leaves_state() {
             return false;
@@ -114,6 +116,7 @@ impl Conversation {
         true
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
     fn answer_in_virtual(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
         let Transaction::Virtual(prefix) = &mut self.transaction else { return false };
         let tag = match &statement.verb {
@@ -143,6 +146,7 @@ impl Conversation {
 
     /// In a lost transaction every statement is answered here; true unless the client has left
     /// it and goes on with another statement in the same text.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb is refused")]
     fn answer_in_lost(
         &mut self,
         statement: &Statement<'_>,

@@ -13,7 +13,7 @@ use crate::refusal::{Refusal, Retry};
 /// What becomes of one segment whose answer is owed.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Verdict {
-    /// Its ErrorResponse has gone out already; only the end is owed.
+    /// Its `ErrorResponse` has gone out already; only the end is owed.
     Silent,
     /// It was a ROLLBACK, and the loss has done just that.
     RolledBack,
@@ -27,7 +27,7 @@ pub(super) struct Standing<'a> {
     pub segment: &'a Segment,
     /// Whether its Sync, or the simple query that it is, was forwarded.
     pub closed: bool,
-    /// Whether its ErrorResponse has gone out already.
+    /// Whether its `ErrorResponse` has gone out already.
     pub failed: bool,
 }
 
@@ -42,25 +42,21 @@ pub(super) fn verdicts(
 ) -> Vec<(Verdict, TransactionStatus)> {
     let mut status = start;
     let mut starts = Vec::with_capacity(segments.len());
-    for standing in segments {
+    for Standing { segment, failed, .. } in segments {
         starts.push(status);
-        status = if standing.failed {
-            after_failure(standing.segment, status)
-        } else {
-            standing.segment.end(status)
-        };
+        status = if *failed { after_failure(segment, status) } else { segment.end(status) };
     }
     let mut commit_ahead = false;
     let mut judged = Vec::with_capacity(segments.len());
-    for (standing, start) in segments.iter().zip(starts).rev() {
+    for (standing, begins_in) in segments.iter().zip(starts).rev() {
         let Standing { segment, failed, .. } = *standing;
-        let flows_on = segment.end(start) == TransactionStatus::InTransaction;
+        let flows_on = segment.end(begins_in) == TransactionStatus::InTransaction;
         commit_ahead &= flows_on;
-        let unsure = !failed && may_have_taken_effect(standing, start, policy);
+        let unsure = !failed && may_have_taken_effect(standing, begins_in, policy);
         let commits = unsure && segment.effects.has(Effects::COMMITS);
-        judged.push(verdict(standing, start, unsure || commit_ahead, commits || commit_ahead));
-        let flows_in = start == TransactionStatus::InTransaction;
-        commit_ahead = flows_in && (commit_ahead || commits);
+        judged.push(verdict(standing, begins_in, unsure || commit_ahead, commits || commit_ahead));
+        let comes_in = begins_in == TransactionStatus::InTransaction;
+        commit_ahead = comes_in && (commit_ahead || commits);
     }
     judged.reverse();
     judged

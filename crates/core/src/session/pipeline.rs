@@ -65,7 +65,7 @@ impl Effects {
     pub const WRITES: Self = Self(8);
     /// Outside a transaction block it may commit before its Sync.
     pub const FREE: Self = Self(16);
-    /// It copies data in, and its CopyDone was not forwarded.
+    /// It copies data in, and its `CopyDone` was not forwarded.
     pub const COPY_OPEN: Self = Self(32);
     /// It drops prepared statements or session state of the backend connection.
     pub const DISCARDS: Self = Self(64);
@@ -161,7 +161,7 @@ pub struct Pipeline {
     requests: VecDeque<Request>,
     /// The extended messages forwarded since the last Sync.
     pub open: Option<Segment>,
-    /// An ErrorResponse for the first segment has gone to the client; only its end is owed.
+    /// An `ErrorResponse` for the first segment has gone to the client; only its end is owed.
     pub failed: bool,
 }
 

@@ -178,7 +178,7 @@ fn client_message(text: &str) -> BytesMut {
     let second = parts.next().unwrap_or_default();
     let target = if first == "S" { Target::Statement } else { Target::Portal };
     match kind {
-        "Q" => frontend::query(&mut out, text[2..].as_bytes()),
+        "Q" => frontend::query(&mut out, &text.as_bytes()[2..]),
         "P" => frontend::parse(&mut out, first.as_bytes(), second.as_bytes(), b"\0\0"),
         "B" => {
             let rest = b"\0\0\0\0\0\0";

@@ -5,8 +5,11 @@ pub mod dial;
 mod dns;
 mod endpoint;
 mod fields;
+pub mod lease;
 mod login;
+pub mod pool;
 pub mod resolve;
+pub mod system;
 
 pub use endpoint::{Address, Endpoint};
 pub use fields::OwnedFields;

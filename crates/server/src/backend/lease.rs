@@ -1,0 +1,150 @@
+//! One backend connection in the pool's care, and its loan to a session.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::BytesMut;
+use everline_core::pool::plan::PoolId;
+use everline_core::session::BackendState;
+use everline_wire::frontend;
+use std::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Endpoint;
+use super::connection::{BackendKey, Connection};
+use super::pool::Pools;
+use crate::net::stream::Stream;
+use crate::supervisor::{Registration, Target};
+
+/// A backend connection with all that is known of it.
+#[derive(Debug)]
+pub struct Backend {
+    /// The socket.
+    pub stream: Stream,
+    /// Bytes read and not yet relayed.
+    pub read: BytesMut,
+    /// What it wears and knows.
+    pub state: BackendState,
+    /// The reign it was dialled in.
+    pub epoch: u64,
+    /// Cancelled when that reign is over.
+    pub ended: CancellationToken,
+    /// Where it leads to.
+    pub endpoint: Endpoint,
+    /// How its statement is cancelled.
+    pub key: BackendKey,
+    /// Since when nobody uses it.
+    pub idle_since: Instant,
+    registration: Registration,
+}
+
+impl Backend {
+    /// A connection fresh from its login.
+    #[must_use]
+    pub fn new(connection: Connection, target: &Target, registration: Registration) -> Self {
+        let Connection { stream, read, endpoint, key, parameters } = connection;
+        let parameters =
+            parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        Self {
+            stream,
+            read,
+            state: BackendState::new(parameters),
+            epoch: target.epoch,
+            ended: target.ended.clone(),
+            endpoint,
+            key,
+            idle_since: Instant::now(),
+            registration,
+        }
+    }
+
+    /// Whether nothing has come since the last answer: no end, no FATAL, no stray byte.
+    ///
+    /// Asks the socket only when the runtime has seen it become readable.
+    pub fn is_quiet(&mut self) -> bool {
+        if !self.read.is_empty() || self.ended.is_cancelled() {
+            return false;
+        }
+        let mut space = [0_u8; 64];
+        let mut space = ReadBuf::new(&mut space);
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut context, &mut space).is_pending()
+    }
+
+    /// Says goodbye, without waiting, and ends the connection as one that we wanted to end.
+    pub fn close(mut self) {
+        let mut goodbye = BytesMut::new();
+        frontend::terminate(&mut goodbye);
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(Err(error)) =
+            Pin::new(&mut self.stream).poll_write(&mut context, &goodbye)
+        {
+            tracing::trace!(%error, "goodbye not sent");
+        }
+        self.registration.closed();
+    }
+
+    /// Ends an idle connection: as one that broke if it has, else as one that we closed.
+    pub fn end(mut self) {
+        if self.ended.is_cancelled() || self.is_quiet() {
+            self.close();
+        }
+        // Else dropped: its registration says that it broke.
+    }
+}
+
+/// A backend connection lent to a session. Dropped after use without a word, it counts as broken.
+#[derive(Debug)]
+pub struct Lease {
+    backend: Option<Box<Backend>>,
+    pool: PoolId,
+    pools: Arc<Pools>,
+    used: bool,
+}
+
+impl Lease {
+    pub(super) fn new(backend: Box<Backend>, pool: PoolId, pools: Arc<Pools>) -> Self {
+        Self { backend: Some(backend), pool, pools, used: false }
+    }
+
+    /// The connection.
+    pub fn backend(&mut self) -> &mut Backend {
+        self.used = true;
+        self.backend.as_mut().expect("a lease holds its connection until it is consumed")
+    }
+
+    /// Gives the connection back to the pool.
+    pub fn give_back(mut self) {
+        if let Some(backend) = self.backend.take() {
+            self.pools.take_back(backend, self.pool);
+        }
+    }
+
+    /// Ends the connection because we are done with it (its session leaves state behind).
+    pub fn close(mut self) {
+        if let Some(backend) = self.backend.take() {
+            backend.close();
+            self.pools.lost(self.pool);
+        }
+    }
+
+    /// The connection ended by itself.
+    pub fn broken(mut self) {
+        self.used = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(backend) = self.backend.take() else { return };
+        if self.used {
+            drop(backend);
+            self.pools.lost(self.pool);
+        } else {
+            // Granted to a session that went away before it could use it.
+            self.pools.take_back(backend, self.pool);
+        }
+    }
+}

@@ -1,0 +1,635 @@
+//! The pools of backend connections: `core::pool::plan` with sockets.
+//!
+//! One lock over all pools, held for a few comparisons and never across a wait. A lease *is* the
+//! connection, moved into the session that holds it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use everline_core::pool::plan::{Counts, Plan, PoolId, Returned, Verdict};
+use everline_core::session::backend_state::Parameters;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+
+use super::connection::Connection;
+use super::dial::{DialError, Dialer, Login};
+use super::lease::{Backend, Lease};
+use crate::supervisor::{Reporter, Target};
+
+/// The pool that serves one database and user.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct PoolKey {
+    /// The database, as the client named it.
+    pub database: String,
+    /// The role.
+    pub user: String,
+}
+
+/// How long a statement may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// For a leader; zero: not at all.
+    pub hold: Duration,
+    /// For a connection while there is a leader.
+    pub query_wait: Duration,
+}
+
+/// Why there is no lease.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// No leader in time.
+    #[error("no leader within {held:?}")]
+    NoLeader {
+        /// How long the statement was held.
+        held: Duration,
+    },
+    /// No connection became free in time.
+    #[error("no backend connection became free within {waited:?}")]
+    Exhausted {
+        /// How long the statement waited.
+        waited: Duration,
+    },
+    /// Too many statements are held already.
+    #[error("too many statements are held")]
+    TooManyHeld,
+    /// The backend does not let this user or database in.
+    #[error("{0}")]
+    Refused(Arc<DialError>),
+}
+
+type Grant = Result<Lease, Arc<DialError>>;
+
+struct Waiter {
+    ticket: u64,
+    grant: oneshot::Sender<Grant>,
+}
+
+struct Pool {
+    login: Arc<Login>,
+    idle: Vec<Box<Backend>>,
+    waiters: VecDeque<Waiter>,
+}
+
+struct Inner {
+    plan: Plan,
+    by_key: BTreeMap<PoolKey, PoolId>,
+    pools: BTreeMap<PoolId, Pool>,
+    next_pool: u32,
+    next_ticket: u64,
+}
+
+/// All pools.
+pub struct Pools {
+    inner: Mutex<Inner>,
+    targets: watch::Receiver<Arc<Target>>,
+    reporter: Reporter,
+    dialer: Dialer,
+    dial_timeout: Duration,
+    idle_max: Duration,
+    tasks: TaskTracker,
+    held: AtomicUsize,
+    held_total: AtomicUsize,
+    held_max: usize,
+}
+
+impl std::fmt::Debug for Pools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pools").finish_non_exhaustive()
+    }
+}
+
+/// What [`Pools::new`] needs to know.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolSettings {
+    /// Backend connections over all pools, the system connection not counted.
+    pub connections_max: usize,
+    /// Connections that are dialled at the same time.
+    pub dials_max: usize,
+    /// The deadline of one dial.
+    pub dial_timeout: Duration,
+    /// After how long without use a connection is closed.
+    pub idle_max: Duration,
+    /// Statements held at the same time.
+    pub held_max: usize,
+}
+
+/// How many sessions and connections there are.
+#[derive(Clone, Debug, Default)]
+pub struct PoolsStatus {
+    /// Statements that wait for a leader at this moment.
+    pub held: usize,
+    /// Statements that have waited for a leader since the start.
+    pub held_total: usize,
+    /// Each pool's counts.
+    pub pools: Vec<(PoolKey, Counts)>,
+}
+
+impl Pools {
+    /// Pools without a connection.
+    #[must_use]
+    pub fn new(
+        settings: PoolSettings,
+        targets: watch::Receiver<Arc<Target>>,
+        reporter: Reporter,
+        dialer: Dialer,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        let inner = Inner {
+            plan: Plan::new(settings.connections_max, settings.dials_max),
+            by_key: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            next_pool: 0,
+            next_ticket: 0,
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            targets,
+            reporter,
+            dialer,
+            dial_timeout: settings.dial_timeout,
+            idle_max: settings.idle_max,
+            tasks,
+            held: AtomicUsize::new(0),
+            held_total: AtomicUsize::new(0),
+            held_max: settings.held_max,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Counts are brought up to date in single steps, so a panic elsewhere leaves them whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How statements and connections tell that a leader lives.
+    #[must_use]
+    pub const fn reporter(&self) -> &Reporter {
+        &self.reporter
+    }
+
+    /// How cancel requests reach a backend.
+    #[must_use]
+    pub const fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// The leader that is followed, if any.
+    #[must_use]
+    pub fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.targets.borrow())
+    }
+
+    /// The pool of `key`, made when it is the first of its kind.
+    pub fn pool(&self, key: &PoolKey, login: impl FnOnce() -> Login) -> PoolId {
+        let mut inner = self.lock();
+        if let Some(id) = inner.by_key.get(key) {
+            return *id;
+        }
+        let id = PoolId(inner.next_pool);
+        inner.next_pool = inner.next_pool.saturating_add(1);
+        inner.by_key.insert(key.clone(), id);
+        let pool = Pool { login: Arc::new(login()), idle: Vec::new(), waiters: VecDeque::new() };
+        inner.pools.insert(id, pool);
+        id
+    }
+
+    /// Forgets a pool that has nothing and serves nobody.
+    pub fn forget(&self, key: &PoolKey) {
+        let mut inner = self.lock();
+        let Some(id) = inner.by_key.get(key).copied() else { return };
+        if inner.plan.counts(id) == Counts::default() {
+            inner.by_key.remove(key);
+            inner.pools.remove(&id);
+            inner.plan.forget(id);
+        }
+    }
+
+    /// What there is, for those who watch.
+    #[must_use]
+    pub fn status(&self) -> PoolsStatus {
+        let inner = self.lock();
+        let pools =
+            inner.by_key.iter().map(|(key, id)| (key.clone(), inner.plan.counts(*id))).collect();
+        PoolsStatus {
+            held: self.held.load(Ordering::Relaxed),
+            held_total: self.held_total.load(Ordering::Relaxed),
+            pools,
+        }
+    }
+
+    /// Lends an idle connection, if there is one and nobody waits before.
+    #[must_use]
+    pub fn try_lease(self: &Arc<Self>, pool: PoolId) -> Option<Lease> {
+        loop {
+            let epoch = {
+                let target = self.targets.borrow();
+                if !target.is_available() {
+                    return None;
+                }
+                target.epoch
+            };
+            let mut backend = {
+                let mut inner = self.lock();
+                let queue = inner.pools.get_mut(&pool)?;
+                if !queue.waiters.is_empty() {
+                    return None;
+                }
+                let backend = queue.idle.pop()?;
+                let counts = inner.plan.counts_mut(pool);
+                counts.idle = counts.idle.saturating_sub(1);
+                counts.lent = counts.lent.saturating_add(1);
+                backend
+            };
+            let alive = backend.epoch == epoch && backend.is_quiet();
+            let lease = Lease::new(backend, pool, Arc::clone(self));
+            if alive {
+                return Some(lease);
+            }
+            lease.broken();
+        }
+    }
+
+    /// Lends a connection, waiting for a leader and for a free connection within `terms`.
+    ///
+    /// First come, first served within a pool.
+    ///
+    /// # Errors
+    /// See [`LeaseError`]; nothing was sent to any backend.
+    ///
+    /// # Cancel safety
+    /// Safe: the place in the queue is given up, a connection granted meanwhile goes back.
+    pub async fn lease(self: &Arc<Self>, pool: PoolId, terms: Terms) -> Result<Lease, LeaseError> {
+        if let Some(lease) = self.try_lease(pool) {
+            return Ok(lease);
+        }
+        let mut targets = self.targets.clone();
+        let began = Instant::now();
+        let mut held: Option<Held<'_>> = None;
+        let (grant, mut granted) = oneshot::channel();
+        let _place = self.enqueue(pool, grant);
+        self.tend();
+        loop {
+            let available = targets.borrow_and_update().is_available();
+            let deadline = if available {
+                held = None;
+                began + terms.query_wait
+            } else {
+                if held.is_none() {
+                    held = Some(Held::begin(self)?);
+                }
+                let since = held.as_ref().map_or(began, |held| held.since);
+                since + terms.hold
+            };
+            tokio::select! {
+                biased; // a grant in hand beats a deadline that passes with it
+                grant = &mut granted => return match grant {
+                    Ok(Ok(lease)) => Ok(lease),
+                    Ok(Err(error)) => Err(LeaseError::Refused(error)),
+                    Err(_) => Err(LeaseError::NoLeader { held: began.elapsed() }),
+                },
+                changed = targets.changed() => if changed.is_err() {
+                    return Err(LeaseError::NoLeader { held: began.elapsed() });
+                },
+                () = sleep_until(deadline) => return Err(if available {
+                    LeaseError::Exhausted { waited: began.elapsed() }
+                } else {
+                    LeaseError::NoLeader { held: began.elapsed() }
+                }),
+            }
+        }
+    }
+
+    fn enqueue(&self, pool: PoolId, grant: oneshot::Sender<Grant>) -> Place<'_> {
+        let mut inner = self.lock();
+        let ticket = inner.next_ticket;
+        inner.next_ticket = inner.next_ticket.wrapping_add(1);
+        if let Some(queue) = inner.pools.get_mut(&pool) {
+            queue.waiters.push_back(Waiter { ticket, grant });
+            let counts = inner.plan.counts_mut(pool);
+            counts.waiting = counts.waiting.saturating_add(1);
+        }
+        Place { pools: self, pool, ticket }
+    }
+
+    /// Takes a connection back: to whoever waits, to the idle ones, or to its end.
+    pub(super) fn take_back(self: &Arc<Self>, mut backend: Box<Backend>, pool: PoolId) {
+        let current = {
+            let target = self.targets.borrow();
+            backend.epoch == target.epoch && !target.ended.is_cancelled()
+        };
+        let fit = current && !backend.state.spoiled && backend.is_quiet();
+        let mut inner = self.lock();
+        let keep = fit && inner.plan.returned(pool) == Returned::Keep;
+        let counts = inner.plan.counts_mut(pool);
+        counts.lent = counts.lent.saturating_sub(1);
+        if keep {
+            backend.idle_since = Instant::now();
+            counts.idle = counts.idle.saturating_add(1);
+            if let Some(queue) = inner.pools.get_mut(&pool) {
+                queue.idle.push(backend);
+            }
+            drop(inner);
+        } else {
+            drop(inner);
+            backend.close();
+        }
+        self.tend();
+    }
+
+    /// Notes that a lent connection is gone.
+    pub(super) fn lost(self: &Arc<Self>, pool: PoolId) {
+        {
+            let mut inner = self.lock();
+            let counts = inner.plan.counts_mut(pool);
+            counts.lent = counts.lent.saturating_sub(1);
+        }
+        self.tend();
+    }
+
+    /// Gives idle connections to those who wait, and dials where that is not enough.
+    ///
+    /// Does nothing while nothing may be dispatched; whoever learns of a leader calls it again.
+    pub(super) fn tend(self: &Arc<Self>) {
+        if !self.targets.borrow().is_available() {
+            return;
+        }
+        while let Some((waiter, lease)) = self.match_one() {
+            if let Err(Ok(unwanted)) = waiter.grant.send(Ok(lease)) {
+                unwanted.give_back();
+            }
+        }
+        self.dial_where_needed();
+    }
+
+    fn match_one(self: &Arc<Self>) -> Option<(Waiter, Lease)> {
+        let mut inner = self.lock();
+        let ready = inner
+            .pools
+            .iter()
+            .find(|(_, pool)| !pool.waiters.is_empty() && !pool.idle.is_empty())
+            .map(|(id, _)| *id)?;
+        let pool = inner.pools.get_mut(&ready)?;
+        let waiter = pool.waiters.pop_front()?;
+        let backend = pool.idle.pop()?;
+        let counts = inner.plan.counts_mut(ready);
+        counts.waiting = counts.waiting.saturating_sub(1);
+        counts.idle = counts.idle.saturating_sub(1);
+        counts.lent = counts.lent.saturating_add(1);
+        drop(inner);
+        Some((waiter, Lease::new(backend, ready, Arc::clone(self))))
+    }
+
+    fn dial_where_needed(self: &Arc<Self>) {
+        let mut evicted = Vec::new();
+        let mut dials = Vec::new();
+        {
+            let mut inner = self.lock();
+            for id in inner.plan.hungry() {
+                loop {
+                    match inner.plan.serve(id) {
+                        Verdict::Wait => break,
+                        Verdict::Dial => {}
+                        Verdict::Evict(from) => {
+                            let Some(pool) = inner.pools.get_mut(&from) else { break };
+                            if pool.idle.is_empty() {
+                                break;
+                            }
+                            evicted.push(pool.idle.remove(0)); // the one unused for longest
+                            let counts = inner.plan.counts_mut(from);
+                            counts.idle = counts.idle.saturating_sub(1);
+                        }
+                    }
+                    let Some(login) = inner.pools.get(&id).map(|pool| Arc::clone(&pool.login))
+                    else {
+                        break;
+                    };
+                    let counts = inner.plan.counts_mut(id);
+                    counts.dialling = counts.dialling.saturating_add(1);
+                    dials.push((id, login));
+                }
+            }
+        }
+        for backend in evicted {
+            backend.close();
+        }
+        for (id, login) in dials {
+            self.tasks.spawn(Arc::clone(self).dial(id, login));
+        }
+    }
+
+    /// Dials until a connection stands, nobody waits for it any longer, or the leader is gone.
+    async fn dial(self: Arc<Self>, pool: PoolId, login: Arc<Login>) {
+        let mut pause = Duration::from_millis(20);
+        let outcome = loop {
+            let target = self.target();
+            let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
+                break None;
+            };
+            let deadline = Instant::now() + self.dial_timeout;
+            let dialled = tokio::select! {
+                biased; // an epoch that is over makes the dial useless
+                () = target.ended.cancelled() => break None,
+                dialled = self.dialer.dial(&leader.endpoint, &login, deadline) => dialled,
+            };
+            match dialled {
+                Ok(mut connection) => {
+                    if !is_primary(&mut connection, deadline).await {
+                        tracing::debug!("dialled a node that is no primary");
+                        self.reporter.suspect(target.epoch);
+                        tokio::time::sleep(pause).await;
+                        continue;
+                    }
+                    let registration = self.reporter.opened(target.epoch);
+                    break Some(Box::new(Backend::new(connection, &target, registration)));
+                }
+                Err(error) => {
+                    self.reporter.dial_failed(target.epoch, &error);
+                    if is_final(&error) {
+                        tracing::warn!(database = login.database, user = login.user, %error,
+                            "the backend refuses the login");
+                        self.fail_waiters(pool, &Arc::new(error));
+                        break None;
+                    }
+                    tracing::debug!(%error, "dial failed");
+                }
+            }
+            if self.lock().plan.counts(pool).waiting == 0 {
+                break None;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+        };
+        {
+            let mut inner = self.lock();
+            let counts = inner.plan.counts_mut(pool);
+            counts.dialling = counts.dialling.saturating_sub(1);
+            if let Some(backend) = outcome {
+                counts.idle = counts.idle.saturating_add(1);
+                if let Some(queue) = inner.pools.get_mut(&pool) {
+                    queue.idle.push(backend);
+                }
+            }
+        }
+        self.tend();
+    }
+
+    fn fail_waiters(&self, pool: PoolId, error: &Arc<DialError>) {
+        let waiters = {
+            let mut inner = self.lock();
+            inner.plan.counts_mut(pool).waiting = 0;
+            inner.pools.get_mut(&pool).map(|pool| std::mem::take(&mut pool.waiters))
+        };
+        for waiter in waiters.into_iter().flatten() {
+            // A session that has gone meanwhile needs no answer.
+            drop(waiter.grant.send(Err(Arc::clone(error))));
+        }
+    }
+
+    /// Closes idle connections that are dead, of an epoch that is over, or unused for long.
+    pub(super) fn sweep(self: &Arc<Self>) {
+        let epoch = self.targets.borrow().epoch;
+        let mut dead = Vec::new();
+        {
+            let mut inner = self.lock();
+            let Inner { plan, pools, .. } = &mut *inner;
+            for (id, pool) in pools.iter_mut() {
+                let (keep, drop): (Vec<_>, Vec<_>) =
+                    std::mem::take(&mut pool.idle).into_iter().partition_map_quiet(|backend| {
+                        backend.epoch == epoch
+                            && backend.idle_since.elapsed() < self.idle_max
+                            && backend.is_quiet()
+                    });
+                pool.idle = keep;
+                let counts = plan.counts_mut(*id);
+                counts.idle = pool.idle.len();
+                dead.extend(drop);
+            }
+        }
+        for backend in dead {
+            backend.end();
+        }
+    }
+
+    /// Follows the leader: closes what belongs to an epoch that is over, serves who waits when
+    /// there is a leader, and looks twice a second for idle connections that have died.
+    pub async fn run(self: Arc<Self>) {
+        let mut targets = self.targets.clone();
+        let mut every = tokio::time::interval(Duration::from_millis(500));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased; // a new leader before housekeeping
+                changed = targets.changed() => if changed.is_err() { return },
+                _ = every.tick() => {}
+            }
+            self.sweep();
+            self.tend();
+        }
+    }
+
+    /// The parameters that the leader reported last to the system connection.
+    #[must_use]
+    pub fn leader_parameters(&self) -> Option<Parameters> {
+        self.target().leader.as_ref().map(|leader| {
+            leader.parameters.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
+        })
+    }
+}
+
+/// The recovery check, which costs a round trip only before PostgreSQL 14, where nothing is
+/// reported at login.
+async fn is_primary(connection: &mut Connection, deadline: Instant) -> bool {
+    match connection.parameters.get("in_hot_standby").map(String::as_str) {
+        Some(standby) => standby == "off",
+        None => match connection.simple_query("SELECT pg_is_in_recovery()", deadline).await {
+            Ok(reply) => {
+                reply.rows.first().and_then(|row| row.first()) == Some(&Some(b"f".to_vec()))
+            }
+            Err(_) => false,
+        },
+    }
+}
+
+/// Whether asking again would be answered in the same way.
+fn is_final(error: &DialError) -> bool {
+    match error {
+        DialError::Refused(fields) => {
+            // Shutting down or starting up, out of slots or memory, crashed: these pass.
+            !["57", "53", "58", "08", "XX"].contains(&fields.code().class())
+        }
+        DialError::NoPassword { .. } | DialError::Authentication { .. } | DialError::Login(_) => {
+            true
+        }
+        DialError::Resolve(_)
+        | DialError::Connect { .. }
+        | DialError::Timeout { .. }
+        | DialError::TlsRefused
+        | DialError::Tls(_)
+        | DialError::Lost { .. }
+        | DialError::Scram(_)
+        | DialError::Protocol(_) => false,
+    }
+}
+
+trait PartitionQuiet: Iterator {
+    fn partition_map_quiet<F>(self, keep: F) -> (Vec<Self::Item>, Vec<Self::Item>)
+    where
+        F: FnMut(&mut Self::Item) -> bool;
+}
+
+impl<I: Iterator> PartitionQuiet for I {
+    fn partition_map_quiet<F>(self, mut keep: F) -> (Vec<Self::Item>, Vec<Self::Item>)
+    where
+        F: FnMut(&mut Self::Item) -> bool,
+    {
+        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
+        for mut item in self {
+            if keep(&mut item) { kept.push(item) } else { dropped.push(item) }
+        }
+        (kept, dropped)
+    }
+}
+
+/// A session's place in the queue; given up when it is dropped.
+struct Place<'a> {
+    pools: &'a Pools,
+    pool: PoolId,
+    ticket: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.pools.lock();
+        let Some(queue) = inner.pools.get_mut(&self.pool) else { return };
+        let before = queue.waiters.len();
+        queue.waiters.retain(|waiter| waiter.ticket != self.ticket);
+        let gone = before.saturating_sub(queue.waiters.len());
+        let counts = inner.plan.counts_mut(self.pool);
+        counts.waiting = counts.waiting.saturating_sub(gone);
+    }
+}
+
+/// One statement that is held for want of a leader, counted while it is.
+struct Held<'a> {
+    pools: &'a Pools,
+    since: Instant,
+}
+
+impl<'a> Held<'a> {
+    fn begin(pools: &'a Pools) -> Result<Self, LeaseError> {
+        if pools.held.fetch_add(1, Ordering::Relaxed) >= pools.held_max {
+            pools.held.fetch_sub(1, Ordering::Relaxed);
+            return Err(LeaseError::TooManyHeld);
+        }
+        pools.held_total.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { pools, since: Instant::now() })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.pools.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}

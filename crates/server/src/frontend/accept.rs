@@ -1,0 +1,283 @@
+//! From an accepted socket to a session: TLS or not, cancel or startup, login, the first words.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use everline_core::limits::LOGIN_MAX;
+use everline_core::pool::plan::PoolId;
+use everline_core::refusal::Refusal;
+use everline_core::session::backend_state::Parameters;
+use everline_core::session::{Conversation, Output, Relayed};
+use everline_wire::backend::{self, TransactionStatus};
+use everline_wire::startup::{self, Startup, StartupMessage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Context;
+use super::login::{self, LoggedIn, LoginError};
+use super::session::Session;
+use crate::backend::pool::LeaseError;
+use crate::net::stream::Stream;
+
+/// What the first packets of a connection came to.
+enum Opened {
+    Session(StartupMessage),
+    Cancel { process_id: u32, secret: Bytes },
+}
+
+/// Serves one accepted connection to its end.
+///
+/// Errors end here: the client is told, the log is told, nobody else is touched.
+pub async fn serve(context: Arc<Context>, stream: Stream) {
+    let clients = context.metrics.clients.fetch_add(1, Ordering::Relaxed);
+    context.metrics.accepted.fetch_add(1, Ordering::Relaxed);
+    let _counted = Counted(&context);
+    let mut slot = Some(stream);
+    let opened = match timeout(LOGIN_MAX, open(&context, &mut slot, clients)).await {
+        Ok(opened) => opened,
+        Err(_) => {
+            tracing::info!("login not finished in {LOGIN_MAX:?}");
+            return;
+        }
+    };
+    match (opened, slot) {
+        (Ok(Some(ready)), Some(stream)) => {
+            let Ready { input, conversation, pool, cancel } = ready;
+            let session =
+                Session::new(Arc::clone(&context), stream, input, conversation, pool, cancel);
+            session.run().await;
+        }
+        (Err(error), Some(mut stream)) => {
+            log_refusal(&error);
+            let mut out = BytesMut::new();
+            error.write(&context, &mut out);
+            if timeout(LOGIN_MAX, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
+                login::close_gently(&mut stream).await;
+            }
+        }
+        (Err(error), None) => log_refusal(&error),
+        (Ok(_), _) => {}
+    }
+}
+
+fn log_refusal(error: &LoginError) {
+    match error {
+        LoginError::Socket(error) => tracing::debug!(%error, "client gone before login"),
+        LoginError::Refused(_)
+        | LoginError::Denied { .. }
+        | LoginError::Backend(_)
+        | LoginError::NoRandom(_) => tracing::info!(%error, "login refused"),
+    }
+}
+
+struct Counted<'a>(&'a Context);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A session that is about to begin.
+struct Ready {
+    input: BytesMut,
+    conversation: Conversation,
+    pool: PoolId,
+    cancel: super::cancel::Registered,
+}
+
+/// Everything up to the first ReadyForQuery. The slot holds the stream, also after an error,
+/// except where the TLS handshake has consumed it.
+async fn open(
+    context: &Arc<Context>,
+    slot: &mut Option<Stream>,
+    clients: usize,
+) -> Result<Option<Ready>, LoginError> {
+    let mut input = BytesMut::new();
+    let mut binding = None;
+    let message = match first_packets(context, slot, &mut input, &mut binding).await? {
+        Opened::Session(message) => message,
+        Opened::Cancel { process_id, secret } => {
+            context.cancels.cancel(process_id, &secret, context.pools.dialer()).await;
+            return Ok(None);
+        }
+    };
+    let Some(stream) = slot else { return Ok(None) };
+    if clients >= context.clients_max {
+        return Err(Refusal::TooManyClients.into());
+    }
+    let logged_in = login::authenticate(stream, &mut input, message, binding, context).await?;
+    let pool = context.pools.pool(&logged_in.key, || login::backend_login(&logged_in.key, context));
+    let cancel = context.cancels.register()?;
+    let mut conversation = Conversation::new(
+        u64::from(cancel.process_id) << 32 | u64::from(u32::from_be_bytes(cancel.secret)),
+        Arc::clone(&context.policy),
+        Arc::clone(&logged_in.settings),
+        Arc::default(),
+    );
+    let told = welcome(context, &logged_in, pool, &mut conversation).await;
+    let told = match told {
+        Ok(told) => told,
+        Err(error) => {
+            context.pools.forget(&logged_in.key);
+            return Err(error);
+        }
+    };
+    conversation.has_been_told(Arc::clone(&told));
+    let mut out = BytesMut::new();
+    backend::authentication_ok(&mut out);
+    for (name, value) in &*told {
+        backend::parameter_status(&mut out, name, value);
+    }
+    backend::key_data(&mut out, cancel.process_id, &cancel.secret);
+    backend::ready_for_query(&mut out, TransactionStatus::Idle);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    Ok(Some(Ready { input, conversation, pool, cancel }))
+}
+
+/// Reads packets until one begins a session or cancels a query.
+async fn first_packets(
+    context: &Context,
+    slot: &mut Option<Stream>,
+    input: &mut BytesMut,
+    binding: &mut Option<Bytes>,
+) -> Result<Opened, LoginError> {
+    let protocol = |what: &str| Refusal::Protocol { what: what.to_owned() };
+    // TLS, then GSSAPI, then the startup packet: no client has reason to ask more often.
+    for _ in 0..4 {
+        let Some(stream) = slot else { break };
+        let packet = loop {
+            let parsed =
+                startup::parse_startup(input).map_err(|error| protocol(&error.to_string()))?;
+            if let Some((used, packet)) = parsed {
+                drop(input.split_to(used));
+                break packet;
+            }
+            if stream.read_buf(input).await? == 0 {
+                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+            }
+        };
+        match packet {
+            Startup::Startup(message) => return Ok(Opened::Session(message)),
+            Startup::Cancel { process_id, secret } => {
+                return Ok(Opened::Cancel { process_id, secret });
+            }
+            Startup::GssEncryption => stream.write_all(b"N").await?,
+            Startup::Tls => {
+                let Some(tls) = context.tls.as_ref().filter(|_| !stream.is_tls()) else {
+                    stream.write_all(b"N").await?;
+                    continue;
+                };
+                if !input.is_empty() {
+                    // Sent before the answer: somebody in between may have put it there.
+                    return Err(protocol("unencrypted data after the TLS request").into());
+                }
+                stream.write_all(b"S").await?;
+                let plain = slot.take().and_then(|stream| stream.into_plain().ok());
+                let Some(plain) = plain else { break };
+                *slot = Some(tls.accept(plain).await?);
+                *binding = tls.end_point();
+            }
+        }
+    }
+    Err(protocol("too many negotiation requests").into())
+}
+
+/// What the client is told of its session: known already, asked of a backend, or, while there is
+/// no leader to ask, what the cluster said last.
+async fn welcome(
+    context: &Arc<Context>,
+    logged_in: &LoggedIn,
+    pool: PoolId,
+    conversation: &mut Conversation,
+) -> Result<Arc<Parameters>, LoginError> {
+    let LoggedIn { key, parameters, .. } = logged_in;
+    if let Some(told) = context.welcomes.get(key, parameters) {
+        return Ok(told);
+    }
+    let target = context.pools.target();
+    if !target.is_available() {
+        let guess = context.welcomes.guess(key, parameters, context.pools.leader_parameters());
+        if let Some(told) = guess {
+            return Ok(told);
+        }
+    }
+    loop {
+        let lease = context.pools.lease(pool, context.terms).await;
+        let mut lease = match lease {
+            Ok(lease) => lease,
+            Err(LeaseError::Refused(error)) => return Err(LoginError::Backend(error)),
+            Err(LeaseError::NoLeader { .. }) => {
+                let leader = context.pools.leader_parameters();
+                let guess = context.welcomes.guess(key, parameters, leader);
+                return guess.ok_or(Refusal::NoLeaderAtLogin.into());
+            }
+            Err(LeaseError::Exhausted { waited }) => {
+                tracing::info!(?waited, "no backend connection for a login");
+                return Err(Refusal::NoLeaderAtLogin.into());
+            }
+            Err(LeaseError::TooManyHeld) => return Err(Refusal::NoLeaderAtLogin.into()),
+        };
+        match wear(&mut lease, conversation).await {
+            Ok(()) => {
+                let told = Arc::clone(&lease.backend().state.parameters);
+                lease.give_back();
+                context.welcomes.put(key, parameters, Arc::clone(&told));
+                return Ok(told);
+            }
+            Err(WearError::Refused(message)) => {
+                lease.close();
+                return Err(Refusal::Protocol { what: message }.into());
+            }
+            Err(WearError::Lost) => lease.broken(),
+        }
+    }
+}
+
+enum WearError {
+    Refused(String),
+    Lost,
+}
+
+/// Puts the session's settings on a connection and waits until they are taken.
+async fn wear(
+    lease: &mut crate::backend::lease::Lease,
+    conversation: &mut Conversation,
+) -> Result<(), WearError> {
+    let backend = lease.backend();
+    let ended = backend.ended.clone();
+    let mut out = Output::default();
+    conversation.wear(&mut backend.state, &mut out);
+    let exchange = async {
+        backend.stream.write_all(&out.to_backend).await.map_err(|_| WearError::Lost)?;
+        backend.stream.flush().await.map_err(|_| WearError::Lost)?;
+        while conversation.awaits_backend() {
+            let read = backend.stream.read_buf(&mut backend.read).await;
+            if !matches!(read, Ok(1..)) {
+                return Err(WearError::Lost);
+            }
+            let relayed =
+                conversation.relay(&mut backend.state, &mut backend.read, &mut out.to_client);
+            match relayed {
+                Relayed::All => {}
+                Relayed::Lost(everline_core::session::Loss::Replay { message }) => {
+                    return Err(WearError::Refused(message));
+                }
+                Relayed::Lost(_) => return Err(WearError::Lost),
+            }
+        }
+        Ok(())
+    };
+    let outcome = tokio::select! {
+        biased; // an epoch that is over makes the answer useless
+        () = ended.cancelled() => Err(WearError::Lost),
+        outcome = exchange => outcome,
+    };
+    if outcome.is_err() {
+        conversation.backend_lost(&mut out.to_client);
+    }
+    outcome
+}

@@ -1,0 +1,305 @@
+//! A client's login: who it is, and what a new session is told.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use everline_core::refusal::Refusal;
+use everline_core::session::backend_state::Parameters;
+use everline_core::session::settings::Settings;
+use everline_wire::auth::scram::{NONCE_BYTES, ScramError, Server};
+use everline_wire::auth::secret::{ITERATIONS, ScramVerifier};
+use everline_wire::fields::{Report, Severity};
+use everline_wire::frame::{self, Header};
+use everline_wire::frontend;
+use everline_wire::sqlstate::SqlState;
+use everline_wire::startup::{self, StartupMessage};
+use everline_wire::{auth, backend, tag};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::{Context, Method, options};
+use crate::backend::dial::{DialError, Login};
+use crate::backend::pool::PoolKey;
+use crate::net::stream::Stream;
+
+/// Login answers kept; beyond that all are forgotten.
+const WELCOMES_MAX: usize = 4_096;
+
+/// A client that may go on.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The pool that serves it.
+    pub key: PoolKey,
+    /// Its session's settings, from the startup packet.
+    pub settings: Arc<Settings>,
+    /// The startup packet's parameters, as the key to what it is told.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// Why a client may not.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// The client is gone, or its socket is.
+    #[error(transparent)]
+    Socket(#[from] io::Error),
+    /// We refuse.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The client is not who it says.
+    #[error("login of user \"{user}\" failed: {reason}")]
+    Denied {
+        /// The name in the startup packet.
+        user: String,
+        /// Why, for our log alone.
+        reason: String,
+        /// SQLSTATE for the client.
+        code: SqlState,
+    },
+    /// The backend refuses it, in its words.
+    #[error("the backend refuses the login: {0}")]
+    Backend(Arc<DialError>),
+    /// The system has no random numbers.
+    #[error(transparent)]
+    NoRandom(#[from] auth::NoRandom),
+}
+
+impl LoginError {
+    /// Writes the ErrorResponse for the client; nothing when there is nobody to read it.
+    pub fn write(&self, context: &Context, out: &mut BytesMut) {
+        let message;
+        let (code, text) = match self {
+            Self::Socket(_) => return,
+            Self::Refused(refusal) => return refusal.write(&context.policy.codes, out),
+            Self::Denied { user, code, .. } => {
+                message = format!("password authentication failed for user \"{user}\"");
+                (*code, message.as_str())
+            }
+            Self::Backend(error) => {
+                message = words(error);
+                (error.code().unwrap_or(context.policy.codes.startup), message.as_str())
+            }
+            Self::NoRandom(_) => (SqlState::INTERNAL_ERROR, "could not generate a random number"),
+        };
+        Report { severity: Severity::Fatal, code, message: text, detail: None, hint: None }
+            .error_response(out);
+    }
+}
+
+/// Checks who the client is.
+///
+/// # Errors
+/// See [`LoginError`]. Unknown users take the same steps and the same time as known ones.
+///
+/// # Cancel safety
+/// Not safe; the caller closes the connection when its deadline passes.
+pub async fn authenticate(
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    message: StartupMessage,
+    binding: Option<Bytes>,
+    context: &Context,
+) -> Result<LoggedIn, LoginError> {
+    if message.replication {
+        let what = "replication connections are not served; connect to PostgreSQL itself";
+        return Err(Refusal::Unsupported { what }.into());
+    }
+    let mut out = BytesMut::new();
+    if message.minor > 0 || !message.protocol_options.is_empty() {
+        startup::negotiate_version(&mut out, 0, &message.protocol_options);
+    }
+    match context.method {
+        Method::Trust => {}
+        Method::Scram => {
+            scram(stream, input, &mut out, &message.user, binding, context).await?;
+        }
+    }
+    stream.write_all(&out).await?;
+    let mut parameters = Vec::new();
+    for (name, value) in message.parameters {
+        if name == "options" {
+            let parsed = options::settings(&value).map_err(|switch| Refusal::Protocol {
+                what: format!("unsupported switch in startup options: {switch:?}"),
+            })?;
+            parameters.extend(parsed);
+        } else {
+            parameters.push((name, value));
+        }
+    }
+    let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let settings = Arc::new(Settings::from_startup(pairs));
+    let key = PoolKey { database: message.database, user: message.user };
+    Ok(LoggedIn { key, settings, parameters })
+}
+
+async fn scram(
+    stream: &mut Stream,
+    input: &mut BytesMut,
+    out: &mut BytesMut,
+    user: &str,
+    binding: Option<Bytes>,
+    context: &Context,
+) -> Result<(), LoginError> {
+    let denied = |error: ScramError| LoginError::Denied {
+        user: user.to_owned(),
+        reason: error.to_string(),
+        code: error.code(),
+    };
+    let known = context.users.get(user);
+    let mock;
+    let verifier = if let Some(known) = known {
+        &known.verifier
+    } else {
+        mock = ScramVerifier::mock(&context.mock_key, user, ITERATIONS);
+        &mock
+    };
+    let server = Server::new(binding);
+    backend::authentication_sasl(out, server.mechanisms());
+    stream.write_all(out).await?;
+    out.clear();
+    let body = password_message(stream, input).await?;
+    let first = frontend::SaslInitial::parse(&body)
+        .map_err(|error| Refusal::Protocol { what: format!("invalid SASL message: {error}") })?;
+    let client_first =
+        server.first(first.mechanism, first.data.unwrap_or_default()).map_err(denied)?;
+    let challenge = client_first.challenge(verifier, &auth::random::<NONCE_BYTES>()?);
+    backend::authentication_sasl_continue(out, challenge.message());
+    stream.write_all(out).await?;
+    out.clear();
+    let body = password_message(stream, input).await?;
+    let accepted = challenge.last(&body).map_err(denied)?;
+    if known.is_none() {
+        return Err(denied(ScramError::WrongProof));
+    }
+    backend::authentication_sasl_final(out, accepted.message());
+    Ok(())
+}
+
+async fn password_message(stream: &mut Stream, input: &mut BytesMut) -> Result<Bytes, LoginError> {
+    loop {
+        let protocol = |what: &str| Refusal::Protocol { what: what.to_owned() };
+        if let Some(header) = frame::header(input).map_err(|error| protocol(&error.to_string()))? {
+            if header.tag != tag::frontend::PASSWORD {
+                return Err(protocol("expected a password response").into());
+            }
+            if frame::frontend_body_max(header.tag).is_none_or(|most| header.body > most) {
+                return Err(protocol("the password response is too long").into());
+            }
+            if input.len() >= header.total() {
+                let mut message = input.split_to(header.total()).freeze();
+                message.advance(Header::BYTES);
+                return Ok(message);
+            }
+        }
+        if stream.read_buf(input).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+/// How a pool for `key` logs in to the backend.
+#[must_use]
+pub fn backend_login(key: &PoolKey, context: &Context) -> Login {
+    let own = &context.backend_login;
+    let password = match context.users.get(&key.user).and_then(|user| user.password.clone()) {
+        Some(password) => Some(password),
+        None if key.user == own.user => own.password.clone(),
+        None => None,
+    };
+    Login {
+        database: key.database.clone(),
+        user: key.user.clone(),
+        password,
+        parameters: own.parameters.clone(),
+    }
+}
+
+/// What a client may know of why the backend was not reached: PostgreSQL's own words, or none.
+#[must_use]
+pub fn words(error: &DialError) -> String {
+    match error {
+        DialError::Refused(fields) => fields.message().into_owned(),
+        DialError::Resolve(_)
+        | DialError::Connect { .. }
+        | DialError::Timeout { .. }
+        | DialError::TlsRefused
+        | DialError::Tls(_)
+        | DialError::Lost { .. }
+        | DialError::NoPassword { .. }
+        | DialError::Authentication { .. }
+        | DialError::Scram(_)
+        | DialError::Protocol(_)
+        | DialError::Login(_) => "the backend does not accept this login".to_owned(),
+    }
+}
+
+/// What new sessions are told, by what their startup packet asked for.
+///
+/// With it a login needs no backend: not while the leader is away, and not otherwise.
+#[derive(Debug, Default)]
+pub struct Welcomes {
+    known: Mutex<BTreeMap<(PoolKey, Vec<(String, String)>), Arc<Parameters>>>,
+    last: Mutex<Option<Arc<Parameters>>>,
+}
+
+impl Welcomes {
+    /// What a session of `key` that asked for `parameters` is told, if that is known.
+    #[must_use]
+    pub fn get(&self, key: &PoolKey, parameters: &[(String, String)]) -> Option<Arc<Parameters>> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(key.clone(), parameters.to_vec())).map(Arc::clone)
+    }
+
+    /// Remembers what a backend connection in these settings reported.
+    pub fn put(&self, key: &PoolKey, parameters: &[(String, String)], told: Arc<Parameters>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&told));
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= WELCOMES_MAX {
+            known.clear();
+        }
+        known.insert((key.clone(), parameters.to_vec()), told);
+    }
+
+    /// The best guess while there is no leader to ask: what any connection of this cluster
+    /// reported last, with what the client asked for. What differs is told when it is known.
+    #[must_use]
+    pub fn guess(
+        &self,
+        key: &PoolKey,
+        parameters: &[(String, String)],
+        leader: Option<Parameters>,
+    ) -> Option<Arc<Parameters>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guess = match (&*last, leader) {
+            (Some(last), _) => Parameters::clone(last),
+            (None, Some(leader)) => leader,
+            (None, None) => return None,
+        };
+        for (name, value) in parameters {
+            let known = guess.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned();
+            if let Some(known) = known {
+                guess.insert(known, value.as_str().into());
+            }
+        }
+        guess.insert("session_authorization".into(), key.user.as_str().into());
+        Some(Arc::new(guess))
+    }
+}
+
+/// Ends a connection so that the last message is not lost: what the client has still sent is
+/// read for a moment, because closing over unread bytes resets the connection.
+pub async fn close_gently(stream: &mut Stream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut rest = [0_u8; 512];
+    let reads = async {
+        for _ in 0..64 {
+            if !matches!(stream.read(&mut rest).await, Ok(1..)) {
+                break;
+            }
+        }
+    };
+    // Whether it ended or the time is over: the connection is closed either way.
+    drop(tokio::time::timeout(std::time::Duration::from_millis(200), reads).await);
+}

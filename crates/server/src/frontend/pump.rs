@@ -1,0 +1,167 @@
+//! The bytes of one session: one task, both sockets, no channel.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use everline_core::limits::{READ_BYTES, UNWRITTEN_BYTES_MAX};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::net::stream::Stream;
+
+/// What the session has to look at.
+#[derive(Debug)]
+pub enum Woke {
+    /// Bytes of the client are in its input.
+    Client,
+    /// The client is gone.
+    ClientGone,
+    /// Bytes of the backend are in its input.
+    Backend,
+    /// The backend connection has ended.
+    BackendGone(Option<io::Error>),
+    /// The epoch of the leased connection is over.
+    Ended,
+    /// The server is told to stop.
+    Draining,
+    /// Everything is written, and that was waited for.
+    Written,
+}
+
+/// One direction's unwritten bytes and its socket.
+pub(super) fn poll_write_all(
+    stream: &mut Stream,
+    bytes: &mut BytesMut,
+    unflushed: &mut bool,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<()>> {
+    while !bytes.is_empty() {
+        let written = ready!(Pin::new(&mut *stream).poll_write(context, bytes))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        bytes.advance(written);
+        *unflushed = true;
+    }
+    if *unflushed {
+        ready!(Pin::new(&mut *stream).poll_flush(context))?;
+        *unflushed = false;
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// Reads once into `bytes`; `Ok(0)`: the peer has ended.
+pub(super) fn poll_read(
+    stream: &mut Stream,
+    bytes: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut space = [0_u8; READ_BYTES];
+    let mut buffer = ReadBuf::new(&mut space);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    bytes.extend_from_slice(buffer.filled());
+    Poll::Ready(Ok(buffer.filled().len()))
+}
+
+/// Serves a client whose statement waits: what it is owed is written, what it sends is read up
+/// to `room` bytes. Ready when it has gone, with the reason if there is one.
+pub(super) fn poll_client_alone(
+    (client, unflushed): (&mut Stream, &mut bool),
+    (input, room): (&mut BytesMut, usize),
+    to_client: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<Option<io::Error>> {
+    if let Poll::Ready(Err(error)) = poll_write_all(client, to_client, unflushed, context) {
+        return Poll::Ready(Some(error));
+    }
+    while input.len() < room {
+        match ready!(poll_read(client, input, context)) {
+            Ok(0) => return Poll::Ready(None),
+            Ok(_) => {}
+            Err(error) => return Poll::Ready(Some(error)),
+        }
+    }
+    Poll::Pending
+}
+
+/// What one wait of a session is about.
+#[derive(Debug)]
+pub struct Wait<'a, E, D> {
+    /// The client's socket, its input and output.
+    pub client: &'a mut Stream,
+    /// Bytes of the client not yet looked at.
+    pub input: &'a mut BytesMut,
+    /// Whether more of them may be read.
+    pub reads_client: bool,
+    /// Bytes for the client.
+    pub to_client: &'a mut BytesMut,
+    /// Whether the client's socket holds bytes back.
+    pub unflushed: &'a mut bool,
+    /// The leased connection's socket, its input, and whether it holds bytes back.
+    pub backend: Option<(&'a mut Stream, &'a mut BytesMut, &'a mut bool)>,
+    /// Bytes for the backend.
+    pub to_backend: &'a mut BytesMut,
+    /// Ends when the leased connection's epoch does.
+    pub ended: Pin<&'a mut E>,
+    /// Ends when the server is told to stop, for a session that may be ended then.
+    pub draining: Pin<&'a mut D>,
+}
+
+impl<E, D> Wait<'_, E, D>
+where
+    E: Future<Output = ()>,
+    D: Future<Output = ()>,
+{
+    /// One look at everything: writes first, then the end of the epoch, then the backend's
+    /// answers, then the client.
+    ///
+    /// A client that does not read stops its backend from being read, and a backend that does
+    /// not read stops its client; neither stops the other direction.
+    pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Woke> {
+        if let Poll::Ready(Err(_)) =
+            poll_write_all(self.client, self.to_client, self.unflushed, context)
+        {
+            return Poll::Ready(Woke::ClientGone);
+        }
+        if let Some((stream, read, unflushed)) = &mut self.backend {
+            if let Poll::Ready(Err(error)) =
+                poll_write_all(stream, self.to_backend, unflushed, context)
+            {
+                // What it said before it went is still to be read.
+                return match poll_read(stream, read, context) {
+                    Poll::Ready(Ok(1..)) => Poll::Ready(Woke::Backend),
+                    Poll::Ready(_) | Poll::Pending => Poll::Ready(Woke::BackendGone(Some(error))),
+                };
+            }
+            if self.ended.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woke::Ended);
+            }
+            if self.to_client.len() < UNWRITTEN_BYTES_MAX {
+                match poll_read(stream, read, context) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Woke::BackendGone(None)),
+                    Poll::Ready(Ok(_)) => return Poll::Ready(Woke::Backend),
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Woke::BackendGone(Some(error)));
+                    }
+                    Poll::Pending => {}
+                }
+            }
+        }
+        if self.reads_client
+            && self.to_backend.len() < UNWRITTEN_BYTES_MAX
+            && self.to_client.len() < UNWRITTEN_BYTES_MAX
+        {
+            match poll_read(self.client, self.input, context) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Woke::ClientGone),
+                Poll::Ready(Ok(_)) => return Poll::Ready(Woke::Client),
+                Poll::Pending => {}
+            }
+        }
+        if !self.reads_client && self.backend.is_none() && self.to_client.is_empty() {
+            return Poll::Ready(Woke::Written);
+        }
+        self.draining.as_mut().poll(context).map(|()| Woke::Draining)
+    }
+}

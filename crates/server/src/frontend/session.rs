@@ -1,0 +1,398 @@
+//! One client from the end of its login to its goodbye: drives `core::session`.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use everline_core::limits::{INSPECT_BYTES_MAX, READ_BYTES};
+use everline_core::pool::plan::PoolId;
+use everline_core::refusal::Refusal;
+use everline_core::session::{Conversation, Flow, Incoming, Output, Relayed, Step};
+use everline_wire::fields::{Report, Severity};
+use everline_wire::frame::{self, Header};
+use everline_wire::tag::frontend as tag;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::cancel::Registered;
+use super::pump::{Wait, Woke};
+use super::{Context, login};
+use crate::backend::lease::Lease;
+use crate::backend::pool::LeaseError;
+use crate::net::stream::Stream;
+
+/// How long the last words to a client may take.
+const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// A session and all that it holds.
+#[derive(Debug)]
+pub struct Session {
+    context: Arc<Context>,
+    client: Stream,
+    input: BytesMut,
+    conversation: Conversation,
+    out: Output,
+    lease: Option<Lease>,
+    pool: PoolId,
+    cancel: Registered,
+    /// The part of a message's body that is still to come, and where it goes.
+    rest: (Flow, usize),
+    client_unflushed: bool,
+    backend_unflushed: bool,
+    /// The input holds a message that has to be longer before it can be judged, in bytes.
+    wants: usize,
+}
+
+/// Whether the session goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Wait,
+    End,
+}
+
+impl Session {
+    /// A session whose client has been told that it may speak.
+    #[must_use]
+    pub fn new(
+        context: Arc<Context>,
+        client: Stream,
+        input: BytesMut,
+        conversation: Conversation,
+        pool: PoolId,
+        cancel: Registered,
+    ) -> Self {
+        Self {
+            context,
+            client,
+            input,
+            conversation,
+            out: Output::default(),
+            lease: None,
+            pool,
+            cancel,
+            rest: (Flow::Discard, 0),
+            client_unflushed: false,
+            backend_unflushed: false,
+            wants: 0,
+        }
+    }
+
+    /// Serves the client until one of the two leaves.
+    pub async fn run(mut self) {
+        let drain = self.context.drain.clone();
+        let mut draining = pin!(drain.cancelled_owned());
+        loop {
+            if self.digest().await == Next::End {
+                break;
+            }
+            self.release_if_done();
+            match self.wait(draining.as_mut()).await {
+                Woke::Client | Woke::Written => {}
+                Woke::Backend => self.relay(),
+                Woke::BackendGone(error) => {
+                    tracing::debug!(?error, "the leased backend connection is gone");
+                    self.lose();
+                }
+                Woke::Ended => {
+                    self.last_words_of_backend();
+                    self.lose();
+                }
+                Woke::ClientGone => break,
+                Woke::Draining => {
+                    Refusal::ShuttingDown
+                        .write(&self.context.policy.codes, &mut self.out.to_client);
+                    break;
+                }
+            }
+            self.count();
+        }
+        self.part().await;
+    }
+
+    /// Waits until there is something to do.
+    async fn wait(&mut self, draining: Pin<&mut impl Future<Output = ()>>) -> Woke {
+        let held = self.lease.is_some() || self.conversation.in_transaction();
+        let reads_client = self.input.len() < self.wants.max(READ_BYTES);
+        let ended;
+        let mut backend = None;
+        if let Some(lease) = &mut self.lease {
+            let leased = lease.backend();
+            ended = leased.ended.clone();
+            backend = Some((&mut leased.stream, &mut leased.read, &mut self.backend_unflushed));
+        } else {
+            ended = CancellationToken::new();
+        }
+        let never = pin!(std::future::pending());
+        let ended = pin!(ended.cancelled());
+        let common = (&mut self.client, &mut self.input);
+        let out = &mut self.out;
+        if held {
+            let mut wait = Wait {
+                client: common.0,
+                input: common.1,
+                reads_client,
+                to_client: &mut out.to_client,
+                unflushed: &mut self.client_unflushed,
+                backend,
+                to_backend: &mut out.to_backend,
+                ended,
+                draining: never,
+            };
+            return poll_fn(|context| wait.poll(context)).await;
+        }
+        let mut wait = Wait {
+            client: common.0,
+            input: common.1,
+            reads_client,
+            to_client: &mut out.to_client,
+            unflushed: &mut self.client_unflushed,
+            backend,
+            to_backend: &mut out.to_backend,
+            ended,
+            draining,
+        };
+        poll_fn(|context| wait.poll(context)).await
+    }
+
+    /// Takes the client's messages, as far as they have come and may be dealt with.
+    async fn digest(&mut self) -> Next {
+        loop {
+            if !self.pass_rest() {
+                return Next::Wait;
+            }
+            let header = match frame::header(&self.input) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Next::Wait,
+                Err(error) => return self.protocol_error(error.to_string()),
+            };
+            match frame::frontend_body_max(header.tag) {
+                None => {
+                    let what = format!("invalid frontend message type {}", header.tag);
+                    return self.protocol_error(what);
+                }
+                Some(most) if header.body > most => {
+                    return self.protocol_error("invalid message length".to_owned());
+                }
+                Some(_) => {}
+            }
+            let here = self.input.len().saturating_sub(Header::BYTES).min(header.body);
+            let looks_at = if header.tag == tag::COPY_DATA { 0 } else { INSPECT_BYTES_MAX };
+            let needed = header.body.min(looks_at.max(self.wants));
+            if here < needed {
+                self.wants = self.wants.max(needed.saturating_add(Header::BYTES));
+                return Next::Wait;
+            }
+            let end = Header::BYTES.saturating_add(here);
+            let body = self.input.get(Header::BYTES..end).unwrap_or_default();
+            let message = Incoming { tag: header.tag, body_bytes: header.body, body };
+            let state = self.lease.as_mut().map(|lease| &mut lease.backend().state);
+            let step = self.conversation.from_client(&message, state, &mut self.out);
+            let missing = header.body.saturating_sub(here);
+            match step {
+                Step::Taken(flow) => self.taken(end, flow, missing),
+                Step::Lease => match self.acquire().await {
+                    Ok(lease) => self.attach(lease),
+                    Err(None) => return Next::End,
+                    Err(Some(error)) => {
+                        self.refuse(header.tag, &error);
+                        self.taken(end, Flow::Discard, missing);
+                    }
+                },
+                Step::Whole => {
+                    self.wants = header.total();
+                    return Next::Wait;
+                }
+                Step::Wait => return Next::Wait,
+                Step::Close => return Next::End,
+            }
+        }
+    }
+
+    fn taken(&mut self, bytes: usize, flow: Flow, missing: usize) {
+        self.input.advance(bytes);
+        self.rest = (flow, missing);
+        self.wants = 0;
+    }
+
+    /// Passes on the rest of a long message; false while some of it is still to come.
+    fn pass_rest(&mut self) -> bool {
+        let (flow, missing) = self.rest;
+        if missing == 0 {
+            return true;
+        }
+        let piece = self.input.split_to(missing.min(self.input.len()));
+        let forwards = flow == Flow::Forward && self.lease.is_some();
+        if forwards {
+            self.out.to_backend.extend_from_slice(&piece);
+        }
+        self.rest = (flow, missing.saturating_sub(piece.len()));
+        self.rest.1 == 0
+    }
+
+    fn protocol_error(&mut self, what: String) -> Next {
+        Refusal::Protocol { what }.write(&self.context.policy.codes, &mut self.out.to_client);
+        Next::End
+    }
+
+    /// Leases a connection for the message at hand, watching the client meanwhile.
+    ///
+    /// `Err(None)`: the client is gone, and its statement with it.
+    async fn acquire(&mut self) -> Result<Lease, Option<Acquire>> {
+        if let Some(lease) = self.context.pools.try_lease(self.pool) {
+            return Ok(lease);
+        }
+        let cancelled = self.cancel.slot.held.notified();
+        let lease = self.context.pools.lease(self.pool, self.context.terms);
+        let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
+        let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
+        tokio::select! {
+            biased; // a lease in hand beats everything that comes with it
+            lease = &mut lease => lease.map_err(|error| Some(Acquire::Lease(error))),
+            () = &mut cancelled => Err(Some(Acquire::Cancelled)),
+            gone = poll_fn(|context| super::pump::poll_client_alone(
+                (&mut self.client, &mut self.client_unflushed),
+                (&mut self.input, room),
+                &mut self.out.to_client,
+                context,
+            )) => {
+                tracing::debug!(?gone, "client left while its statement waited");
+                Err(None)
+            }
+        }
+    }
+
+    fn attach(&mut self, mut lease: Lease) {
+        let backend = lease.backend();
+        self.cancel.slot.attach(&backend.endpoint, &backend.key);
+        self.backend_unflushed = false;
+        self.out.to_backend.clear();
+        self.lease = Some(lease);
+    }
+
+    fn refuse(&mut self, message_tag: u8, why: &Acquire) {
+        let out = &mut self.out.to_client;
+        let refusal = match why {
+            Acquire::Cancelled => Refusal::Cancelled,
+            Acquire::Lease(LeaseError::NoLeader { held }) => Refusal::FailingOver { held: *held },
+            Acquire::Lease(LeaseError::Exhausted { waited }) => {
+                Refusal::PoolExhausted { waited: *waited }
+            }
+            Acquire::Lease(LeaseError::TooManyHeld) => Refusal::TooManyHeld,
+            Acquire::Lease(LeaseError::Refused(error)) => {
+                let message = login::words(error);
+                let code = error.code().unwrap_or(self.context.policy.codes.retryable);
+                let severity = Severity::Error;
+                let report = Report { severity, code, message: &message, detail: None, hint: None };
+                self.conversation.refuse_as(message_tag, &report, out);
+                return;
+            }
+        };
+        tracing::debug!(%refusal, "statement refused");
+        self.conversation.refuse(message_tag, &refusal, out);
+    }
+
+    /// Relays what the backend has said.
+    fn relay(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let backend = lease.backend();
+        self.context.pools.reporter().life(backend.epoch);
+        let (state, read) = (&mut backend.state, &mut backend.read);
+        match self.conversation.relay(state, read, &mut self.out.to_client) {
+            Relayed::All => {}
+            Relayed::Lost(loss) => {
+                tracing::debug!(%loss, "the leased backend connection is given up");
+                if loss.is_suspect() {
+                    self.context.pools.reporter().suspect(backend.epoch);
+                }
+                self.lose();
+            }
+        }
+    }
+
+    /// The epoch is over: what the old leader has said already still counts.
+    fn last_words_of_backend(&mut self) {
+        let Some(lease) = &mut self.lease else { return };
+        let backend = lease.backend();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for _ in 0..16 {
+            let read = super::pump::poll_read(&mut backend.stream, &mut backend.read, &mut context);
+            if !matches!(read, std::task::Poll::Ready(Ok(1..))) {
+                break;
+            }
+        }
+        // A loss found here is the loss that is dealt with next.
+        drop(self.conversation.relay(
+            &mut backend.state,
+            &mut backend.read,
+            &mut self.out.to_client,
+        ));
+    }
+
+    /// The leased connection is gone: the client gets the answers that it is owed.
+    fn lose(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        let _ = self.cancel.slot.detach();
+        lease.broken();
+        self.out.to_backend.clear();
+        self.backend_unflushed = false;
+        if self.rest.0 == Flow::Forward {
+            self.rest.0 = Flow::Discard;
+        }
+        self.conversation.backend_lost(&mut self.out.to_client);
+    }
+
+    fn release_if_done(&mut self) {
+        let done = self.conversation.wants_release()
+            && self.out.to_backend.is_empty()
+            && !self.backend_unflushed
+            && self.rest.1 == 0;
+        if !done {
+            return;
+        }
+        let Some(lease) = self.lease.take() else { return };
+        if self.cancel.slot.detach() {
+            lease.give_back();
+        } else {
+            lease.close();
+        }
+    }
+
+    fn count(&mut self) {
+        self.context.metrics.count(self.conversation.take_tally());
+    }
+
+    /// Ends the session: gives the connection back if it is clean, and says the last words.
+    async fn part(mut self) {
+        self.count();
+        if let Some(lease) = self.lease.take() {
+            let clean = self.conversation.leaves_clean()
+                && self.out.to_backend.is_empty()
+                && self.rest.1 == 0;
+            if self.cancel.slot.detach() && clean {
+                lease.give_back();
+            } else {
+                lease.close();
+            }
+        }
+        let goodbye = poll_fn(|context| {
+            super::pump::poll_write_all(
+                &mut self.client,
+                &mut self.out.to_client,
+                &mut self.client_unflushed,
+                context,
+            )
+        });
+        if let Ok(Ok(())) = timeout(GOODBYE_MAX, goodbye).await {
+            login::close_gently(&mut self.client).await;
+        }
+    }
+}
+
+/// Why there is no lease for a statement.
+#[derive(Debug)]
+enum Acquire {
+    Cancelled,
+    Lease(LeaseError),
+}
