@@ -4,5 +4,8 @@
 //! in `everline-core`, what bytes mean is known by `everline-wire`.
 
 pub mod backend;
+pub mod check;
+pub mod cli;
 pub mod config;
+pub mod log;
 pub mod net;
