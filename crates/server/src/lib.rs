@@ -5,7 +5,15 @@
 
 pub mod admin;
 pub mod backend;
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod frontend;
+pub mod log;
+mod main_from;
 pub mod net;
+pub mod run;
+pub mod signals;
 pub mod supervisor;
+
+pub use main_from::main_from;

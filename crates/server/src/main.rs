@@ -1,3 +1,7 @@
-//! Everline.
+//! The server's program: everything is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    everline::main_from(std::env::args_os())
+}

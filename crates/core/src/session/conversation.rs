@@ -27,9 +27,9 @@ pub struct Policy {
     /// Whether a provably read-only statement in flight outside a transaction is answered with
     /// the retryable code (`in_flight_select = retryable`).
     pub in_flight_select_retryable: bool,
-    /// Whether state that cannot be brought to the next leader ends the connection
-    /// (`unreplayable_state = close`).
-    pub close_on_lost_state: bool,
+    /// What becomes of a session whose state cannot be brought to the next leader
+    /// (`unreplayable_state`).
+    pub lost_state: LostState,
     /// Whether a lease lasts as long as the session.
     pub session_pooling: bool,
 }
@@ -39,10 +39,22 @@ impl Default for Policy {
         Self {
             codes: Codes::default(),
             in_flight_select_retryable: false,
-            close_on_lost_state: true,
+            lost_state: LostState::Close,
             session_pooling: false,
         }
     }
+}
+
+/// What a session is told whose state went with its backend connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LostState {
+    /// It ends with FATAL 57P01 at its next message.
+    #[default]
+    Close,
+    /// Its next statement is refused once, with the code for lost transactions.
+    Error,
+    /// Nothing.
+    Ignore,
 }
 
 /// One message of the client: its header, and as much of its body as has been read.
@@ -250,8 +262,7 @@ impl Conversation {
             }
             Phase::Owing(refusal) => {
                 let refusal = refusal.clone();
-                self.refuse_with(&refusal, &mut out.to_client);
-                return self.skip(message, &mut out.to_client);
+                return self.pay(message.tag, &refusal, &mut out.to_client);
             }
             Phase::SkipToSync => return self.skip(message, &mut out.to_client),
         }
@@ -308,6 +319,23 @@ impl Conversation {
     /// What the client was told at its login.
     pub fn has_been_told(&mut self, parameters: Arc<Parameters>) {
         self.told = parameters;
+    }
+
+    /// Refuses what was to be refused at the next message that waits for an answer.
+    fn pay(&mut self, message_tag: u8, refusal: &Refusal, out: &mut BytesMut) -> Step {
+        match message_tag {
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::FLUSH => {}
+            tag::QUERY | tag::FUNCTION_CALL | tag::SYNC => {
+                self.phase = Phase::Ready;
+                self.refuse_with(refusal, out);
+                backend::ready_for_query(out, self.transaction.status());
+            }
+            _ => {
+                self.phase = Phase::SkipToSync;
+                self.refuse_with(refusal, out);
+            }
+        }
+        Step::Taken(Flow::Discard)
     }
 
     fn skip(&mut self, message: &Incoming<'_>, out: &mut BytesMut) -> Step {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use everline_wire::backend::{self, TransactionStatus};
 
-use super::conversation::{Conversation, Phase, Policy};
+use super::conversation::{Conversation, LostState, Phase, Policy};
 use super::pipeline::{Effects, Request, Segment};
 use super::transaction::{Prefix, Transaction};
 use crate::refusal::{Refusal, Retry};
@@ -192,8 +192,13 @@ impl Conversation {
             self.phase = Phase::Closed;
         } else if let Some(state) = self.pins.unreplayable() {
             self.pins.remove(crate::session::pin::Pins::UNREPLAYABLE);
-            if self.policy.close_on_lost_state {
-                self.phase = Phase::Doomed(Refusal::StateLost { state });
+            match self.policy.lost_state {
+                LostState::Close => self.phase = Phase::Doomed(Refusal::StateLost { state }),
+                LostState::Error if self.transaction == Transaction::None => {
+                    self.phase = Phase::Owing(Refusal::TransactionLost);
+                }
+                // The lost transaction says it already.
+                LostState::Error | LostState::Ignore => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The failure contract, row by row.
 
-use crate::session::Policy;
 use crate::session::script_tests::{check, check_with};
+use crate::session::{LostState, Policy};
 
 #[test]
 fn idle_outside_a_transaction_nothing_is_said() {
@@ -261,6 +261,26 @@ fn state_that_cannot_be_brought_over_ends_the_session_at_its_next_message() {
          < C:CREATE TABLE / Z:I                | C:CREATE TABLE / Z:I
          lost                                  |
          > Q:SELECT 1                          | F:57P01 close",
+    );
+}
+
+#[test]
+fn lost_state_may_be_an_error_once_or_nothing() {
+    let lose = "> Q:CREATE TEMP TABLE t (a int)   | lease
+         lease                                 | => Q:CREATE TEMP TABLE t (a int)
+         < C:CREATE TABLE / Z:I                | C:CREATE TABLE / Z:I
+         lost                                  |";
+    check_with(
+        Policy { lost_state: LostState::Error, ..Policy::default() },
+        &format!(
+            "{lose}
+             > Q:SELECT 1                      | E:40001 / Z:I
+             > Q:SELECT 1                      | lease"
+        ),
+    );
+    check_with(
+        Policy { lost_state: LostState::Ignore, ..Policy::default() },
+        &format!("{lose}\n > Q:SELECT 1 | lease"),
     );
 }
 

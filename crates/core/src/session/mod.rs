@@ -28,5 +28,5 @@ pub mod survey;
 pub mod transaction;
 
 pub use backend_state::BackendState;
-pub use conversation::{Conversation, Flow, Incoming, Output, Policy, Step, Tally};
+pub use conversation::{Conversation, Flow, Incoming, LostState, Output, Policy, Step, Tally};
 pub use from_backend::{Loss, Relayed};

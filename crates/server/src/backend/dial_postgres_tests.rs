@@ -75,8 +75,8 @@ async fn every_authentication_method_logs_in() {
         let wrong = format!("postgres://{user}:wrong@127.0.0.1/{APP_DATABASE}");
         let error = dial(&wrong, &here).await.unwrap_err();
         assert_eq!(error.code(), Some(SqlState::INVALID_PASSWORD), "{error}");
-        let none = format!("postgres://{user}@127.0.0.1/{APP_DATABASE}");
-        let error = dial(&none, &here).await.unwrap_err();
+        let without = format!("postgres://{user}@127.0.0.1/{APP_DATABASE}");
+        let error = dial(&without, &here).await.unwrap_err();
         assert!(matches!(error, DialError::NoPassword { .. }), "{error}");
     }
     let trusted = format!("postgres://{TRUSTED_USER}@h/{APP_DATABASE}");
@@ -165,10 +165,8 @@ async fn queries_notices_errors_and_the_last_words_are_told_apart() {
 
     let mut connection = dial(&node.dsn(), &at("127.0.0.1", node.address())).await.unwrap();
     node.begin_stop(Stop::Fast);
-    match connection.listen().await.unwrap() {
-        Incoming::Error(words) => assert_eq!(words.code(), SqlState::ADMIN_SHUTDOWN),
-        other => panic!("{other:?}"),
-    }
+    let Incoming::Error(words) = connection.listen().await.unwrap() else { panic!() };
+    assert_eq!(words.code(), SqlState::ADMIN_SHUTDOWN);
     assert!(matches!(connection.listen().await.unwrap_err(), QueryError::Closed));
 }
 
@@ -265,7 +263,7 @@ async fn serve(node: &Node, (certificate, key): (String, String)) {
 
 /// Tries each mode and compares what came of it, one line each.
 async fn table(endpoint: &Endpoint, root: &str, expected: &str) {
-    let mut met = String::new();
+    let mut met = Vec::new();
     for line in expected.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (parameters, _) = line.split_once('|').unwrap();
         let text = format!(
@@ -276,10 +274,9 @@ async fn table(endpoint: &Endpoint, root: &str, expected: &str) {
             Ok(how) => how.split_once(' ').unwrap().1.to_owned(),
             Err(error) => error,
         };
-        met.push_str(&format!("{parameters}| {}\n", outcome.replace(root, "ROOT")));
+        met.push(format!("{parameters}| {}", outcome.replace(root, "ROOT")));
     }
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
-    let met: Vec<&str> = met.lines().collect();
     assert_eq!(met.len(), expected.len(), "{met:#?}");
     for (met, expected) in met.iter().zip(&expected) {
         assert!(met.starts_with(expected), "\nmet:      {met}\nexpected: {expected}");
@@ -342,8 +339,16 @@ async fn every_sslmode_does_what_libpq_does() {
     ",
     )
     .await;
+}
 
-    // A certificate that nobody vouches for, then one that is its own root.
+#[tokio::test]
+async fn a_certificate_that_is_its_own_root_is_trusted_where_it_is_named() {
+    let Some(cluster) = cluster().await else { return };
+    let node = cluster.primary();
+    let certificates = Certificates::new();
+    let root = certificates.path("root.crt").display().to_string();
+    let by_name = at("localhost", node.address());
+    let by_other_name = at("other.example", node.address());
     let own = Certificates::self_signed(&["localhost"]);
     let own_root = certificates.path("own.crt");
     fs::write(&own_root, &own.0).unwrap();

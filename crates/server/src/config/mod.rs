@@ -1,6 +1,11 @@
 //! What the operator asked for, as types that cannot hold nonsense.
 
 pub mod dsn;
+pub mod file;
+mod given;
+mod load;
+pub mod settings;
+mod value;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,6 +16,7 @@ use everline_wire::auth::secret::{Secret, Verifier};
 use everline_wire::sqlstate::SqlState;
 
 use dsn::Dsn;
+pub use given::{ConfigError, Given, Origin};
 
 /// The checked configuration.
 #[derive(Clone, Debug)]

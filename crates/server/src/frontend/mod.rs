@@ -9,7 +9,6 @@ pub mod session;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use everline_core::session::Policy;
 use everline_wire::auth::KEY_BYTES;
@@ -65,8 +64,6 @@ pub struct Context {
     pub clients_max: usize,
     /// Cancelled when the server is told to stop.
     pub drain: CancellationToken,
-    /// How long open transactions may go on after that.
-    pub drain_max: Duration,
     /// Login answers that are known already.
     pub welcomes: login::Welcomes,
     /// How the DSN's own user logs in at the backend.

@@ -1,0 +1,166 @@
+//! The command line: flags from the table of settings, and what the program is asked to do.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches};
+
+use crate::config::dsn::Surroundings;
+use crate::config::settings::{SETTINGS, Setting, Shape};
+use crate::config::{Config, Given};
+
+/// What the program is asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Serve.
+    Run(Box<Config>),
+    /// Look at the backends and say what was found.
+    Check(Box<Config>),
+}
+
+/// Why the program ends before it begins.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Exit {
+    /// What is to be printed, without the last line's end.
+    pub text: String,
+    /// Where and with which exit code.
+    pub kind: ExitKind,
+}
+
+/// Where an [`Exit`]'s text belongs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExitKind {
+    /// It was asked for: standard output, exit code 0.
+    Help,
+    /// A mistake: standard error, exit code 2.
+    Mistake,
+}
+
+impl ExitKind {
+    /// The exit code.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Help => 0,
+            Self::Mistake => 2,
+        }
+    }
+}
+
+/// The environment variable that names the file.
+const FILE_VARIABLE: &str = "EVERLINE_CONFIG";
+
+/// Reads the command line, the environment and the file.
+///
+/// # Errors
+/// [`Exit`]: the help or the version where they were asked for, else one sentence about the first
+/// mistake.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Command, Exit> {
+    let matches = command().try_get_matches_from(arguments).map_err(|error| exit(&error))?;
+    let (matches, check) = match matches.subcommand() {
+        Some((_, matches)) => (matches.clone(), true),
+        None => (matches, false),
+    };
+    let path = matches.get_one::<String>("config").cloned();
+    let path = path.or_else(|| (surroundings.variable)(FILE_VARIABLE).filter(|p| !p.is_empty()));
+    let config = Config::load(flags(&matches), path.map(PathBuf::from).as_deref(), surroundings)
+        .map_err(|error| Exit { text: error.to_string(), kind: ExitKind::Mistake })?;
+    let config = Box::new(config);
+    Ok(if check { Command::Check(config) } else { Command::Run(config) })
+}
+
+/// The command line as clap knows it; public for those who write the manual from it.
+#[must_use]
+pub fn command() -> clap::Command {
+    let check = clap::Command::new("check")
+        .about("Read the configuration, connect to every backend, and say what was found")
+        .after_help("The exit code is 0 when exactly one backend leads.")
+        .args(arguments());
+    clap::Command::new("everline")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Keeps every application connected while PostgreSQL fails over")
+        .after_help(
+            "A flag wins over its environment variable, that over the file, that over the default.",
+        )
+        .args_conflicts_with_subcommands(true)
+        .args(arguments())
+        .subcommand(check)
+}
+
+fn arguments() -> impl Iterator<Item = Arg> {
+    let file = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(NonEmptyStringValueParser::new())
+        .help(format!("The configuration file, TOML [env: {FILE_VARIABLE}]"));
+    [file].into_iter().chain(SETTINGS.iter().map(argument))
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let flag = setting.flag();
+    let argument = Arg::new(setting.key)
+        .value_name(setting.value)
+        .help_heading(setting.heading)
+        .help(help(setting));
+    match setting.shape {
+        Shape::Switch => argument
+            .long(flag)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .action(ArgAction::Set)
+            .hide_default_value(true),
+        Shape::Text => argument.long(flag).action(ArgAction::Set),
+        Shape::List => argument.long(flag).action(ArgAction::Append),
+    }
+}
+
+fn help(setting: &Setting) -> String {
+    let mut text = setting.doc.trim_end_matches('.').to_owned();
+    let _ = write!(text, " [env: {}]", setting.variable()); // a String takes everything
+    if !setting.default.is_empty() && setting.shape != Shape::Switch {
+        let _ = write!(text, " [default: {}]", setting.default);
+    }
+    text
+}
+
+fn flags(matches: &ArgMatches) -> Given {
+    let mut given = Given::default();
+    for setting in SETTINGS {
+        if let Some(values) = matches.get_many::<String>(setting.key) {
+            given.add_flag(setting, values.cloned().collect());
+        }
+    }
+    given
+}
+
+/// One sentence of clap's several lines.
+fn exit(error: &clap::Error) -> Exit {
+    let rendered = error.render().to_string();
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Exit { text: rendered.trim_end().to_owned(), kind: ExitKind::Help };
+    }
+    // A misplaced DSN must not end up in a log.
+    if rendered.contains("://") {
+        let text = "a DSN stands where no DSN is expected; it follows --backend-dsn".to_owned();
+        return Exit { text, kind: ExitKind::Mistake };
+    }
+    let mut lines = rendered.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let mut text = first.strip_prefix("error: ").unwrap_or(first).to_owned();
+    if let Some(tip) = lines.find_map(|line| line.strip_prefix("tip: ")) {
+        let _ = write!(text, "; {tip}");
+    }
+    text.push_str("; --help lists what there is");
+    Exit { text, kind: ExitKind::Mistake }
+}
+
+#[cfg(test)]
+#[path = "cli_tests.rs"]
+mod tests;

@@ -1,0 +1,279 @@
+//! From the settings as written to a checked [`Config`].
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use everline_wire::auth::secret::{Secret, Verifier};
+use everline_wire::sqlstate::SqlState;
+
+use super::dsn::{Dsn, Surroundings};
+use super::given::{ConfigError, Given, GivenUser, Origin, Value};
+use super::value::{self, Zero};
+use super::{
+    AuthMethod, BackendConfig, Config, Credential, FailoverConfig, FrontendConfig, HaMode,
+    InFlightSelect, Listen, LogConfig, LogFormat, Percent, PoolConfig, PoolMode, ResolverChoice,
+    TlsFiles, UnreplayableState, User, file,
+};
+
+impl Config {
+    /// Checks everything: the flags over the environment over the file over the defaults.
+    ///
+    /// # Errors
+    /// One sentence that names the flag, the variable or the line.
+    pub fn load(
+        mut flags: Given,
+        path: Option<&Path>,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Self, ConfigError> {
+        flags.add_environment(surroundings.variable);
+        if let Some(path) = path {
+            file::read(path, &mut flags)?;
+        }
+        flags.add_defaults();
+        Layers { given: &flags, surroundings }.config()
+    }
+}
+
+struct Layers<'a> {
+    given: &'a Given,
+    surroundings: &'a Surroundings<'a>,
+}
+
+impl Layers<'_> {
+    fn config(&self) -> Result<Config, ConfigError> {
+        let backend = self.backend()?;
+        let frontend = self.frontend(&backend.dsn)?;
+        Ok(Config {
+            backend,
+            frontend,
+            pool: PoolConfig {
+                mode: self.read("pool_mode", |text| {
+                    let modes =
+                        [("transaction", PoolMode::Transaction), ("session", PoolMode::Session)];
+                    value::word(text, &modes)
+                })?,
+                // One is the system connection; what is lent has to be one at least.
+                connections_max: self.number("max_backend_connections", 2, 100_000)?,
+                query_wait: self.duration("query_wait_timeout", Zero::Refused)?,
+            },
+            failover: self.failover()?,
+            http_listen: self.read("http_listen", |text| match text.trim() {
+                "off" => Ok(None),
+                text => value::socket_address(text).map(Some),
+            })?,
+            workers: self.number("workers", 0, 1024)?,
+            log: LogConfig {
+                format: self.read("log_format", |text| {
+                    value::word(text, &[("human", LogFormat::Human), ("json", LogFormat::Json)])
+                })?,
+                filter: self
+                    .read("log", |text| crate::log::check(text).map(|()| text.to_owned()))?,
+            },
+        })
+    }
+
+    fn backend(&self) -> Result<BackendConfig, ConfigError> {
+        let Some(given) = self.given.get("backend_dsn") else {
+            return Err(ConfigError(
+                "no backend is given: write --backend-dsn, EVERLINE_BACKEND_DSN, or backend_dsn in \
+                 the file"
+                    .to_owned(),
+            ));
+        };
+        let text = given.texts.first().map_or("", String::as_str);
+        let dsn = Dsn::parse(text, self.surroundings)
+            .map_err(|error| ConfigError::at(&given.origin, error))?;
+        let adaptive = self.read("enable_backend_adaptive_ha", value::boolean)?;
+        let disconnect_percent = self.read("backend_adaptive_ha_disconnect_percent", |text| {
+            let percent = value::number(text, 1..=100).ok();
+            let percent = percent.and_then(|percent| Percent::new(u8::try_from(percent).ok()?));
+            percent.ok_or_else(|| "has to be a whole percentage from 1 to 100".to_owned())
+        })?;
+        let unhealthy_min = self.read("backend_adaptive_ha_unhealthy_min_time", value::seconds)?;
+        Ok(BackendConfig {
+            ha: if adaptive {
+                HaMode::Adaptive { disconnect_percent, unhealthy_min }
+            } else {
+                HaMode::Fixed
+            },
+            resolver: self.read("resolver", |text| match text.trim() {
+                "system" => Ok(ResolverChoice::System),
+                text => value::socket_address(text).map(ResolverChoice::Server).map_err(|_| {
+                    "has to be system or the ADDRESS:PORT of a name server".to_owned()
+                }),
+            })?,
+            dial_timeout: self.dial_timeout(&dsn)?,
+            resolve_interval: self.duration("resolve_interval", Zero::Refused)?,
+            heartbeat_interval: self.duration("heartbeat_interval", Zero::Refused)?,
+            heartbeat_timeout: self.duration("heartbeat_timeout", Zero::Refused)?,
+            accept_new_cluster: self.read("accept_new_cluster", value::boolean)?,
+            dsn,
+        })
+    }
+
+    fn dial_timeout(&self, dsn: &Dsn) -> Result<Duration, ConfigError> {
+        let timeout = self.duration("dial_timeout", Zero::Refused)?;
+        let is_default = self
+            .given
+            .get("dial_timeout")
+            .is_some_and(|given| matches!(given.origin, Origin::Default(_)));
+        Ok(dsn.connect_timeout.filter(|_| is_default).unwrap_or(timeout))
+    }
+
+    fn frontend(&self, dsn: &Dsn) -> Result<FrontendConfig, ConfigError> {
+        let auth = self.read("auth", |text| {
+            let methods =
+                [("scram-sha-256", AuthMethod::ScramSha256), ("trust", AuthMethod::Trust)];
+            value::word(text, &methods)
+        })?;
+        let users = self.given.users.iter().map(user).collect::<Result<Vec<_>, _>>()?;
+        if auth == AuthMethod::ScramSha256 && users.is_empty() && dsn.own_password().is_none() {
+            return Err(ConfigError(format!(
+                "nobody could log in: there is no password for user {} of the backend DSN and no \
+                 [[users]] in the file",
+                dsn.user
+            )));
+        }
+        Ok(FrontendConfig {
+            listen: self.listen()?,
+            tls: self.tls()?,
+            auth,
+            users,
+            clients_max: self.number("clients_max", 1, 1_000_000)?,
+        })
+    }
+
+    fn listen(&self) -> Result<Vec<Listen>, ConfigError> {
+        let given = self.value("listen")?;
+        let mut places: Vec<Listen> = Vec::new();
+        for text in given.texts.iter().flat_map(|text| text.split(',')) {
+            let place = value::listen(text).map_err(|problem| wrong(given, text, &problem))?;
+            if places.contains(&place) {
+                return Err(wrong(given, text, "is given twice"));
+            }
+            places.push(place);
+        }
+        if places.is_empty() {
+            return Err(ConfigError::at(&given.origin, "names no place to listen at"));
+        }
+        Ok(places)
+    }
+
+    fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
+        match (self.given.get("tls_cert"), self.given.get("tls_key")) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => {
+                Ok(Some(TlsFiles { cert: Given::path(cert), key: Given::path(key) }))
+            }
+            (Some(cert), None) => Err(ConfigError::at(&cert.origin, "wants tls_key beside it")),
+            (None, Some(key)) => Err(ConfigError::at(&key.origin, "wants tls_cert beside it")),
+        }
+    }
+
+    fn failover(&self) -> Result<FailoverConfig, ConfigError> {
+        Ok(FailoverConfig {
+            hold: self.duration("failover_hold", Zero::Allowed)?,
+            in_flight_select: self.read("in_flight_select", |text| {
+                let words = [
+                    ("unknown", InFlightSelect::Unknown),
+                    ("retryable", InFlightSelect::Retryable),
+                ];
+                value::word(text, &words)
+            })?,
+            unreplayable_state: self.read("unreplayable_state", |text| {
+                let words = [
+                    ("close", UnreplayableState::Close),
+                    ("error", UnreplayableState::Error),
+                    ("ignore", UnreplayableState::Ignore),
+                ];
+                value::word(text, &words)
+            })?,
+            retryable: self.read("retryable_sqlstate", retryable)?,
+            in_transaction: self.read("in_transaction_sqlstate", retryable)?,
+            unknown: self.read("unknown_sqlstate", unknown)?,
+            startup: self.read("startup_sqlstate", value::sqlstate)?,
+        })
+    }
+
+    fn value(&self, key: &str) -> Result<&Value, ConfigError> {
+        self.given.get(key).ok_or_else(|| ConfigError(format!("{key} is not given")))
+    }
+
+    fn read<T>(
+        &self,
+        key: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let given = self.value(key)?;
+        let text = given.texts.first().map_or("", String::as_str);
+        parse(text).map_err(|problem| wrong(given, text, &problem))
+    }
+
+    fn duration(&self, key: &str, zero: Zero) -> Result<Duration, ConfigError> {
+        self.read(key, |text| value::duration(text, zero))
+    }
+
+    fn number(&self, key: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
+        self.read(key, |text| value::number(text, min..=max))
+    }
+}
+
+/// `--failover-hold: "5" has to be …`
+fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
+    struct Quoted<'a>(&'a str);
+    impl fmt::Display for Quoted<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            let shown: String = self.0.chars().take(60).collect();
+            let more = if shown.len() < self.0.len() { "…" } else { "" };
+            write!(f, "\"{}{more}\"", shown.escape_debug())
+        }
+    }
+    ConfigError::at(&given.origin, format!("{} {problem}", Quoted(text)))
+}
+
+/// Refuses the codes on which pools throw away every connection they have.
+fn retryable(text: &str) -> Result<SqlState, String> {
+    let state = value::sqlstate(text)?;
+    let evicts = state.class() == "53"
+        || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW]
+            .contains(&state);
+    if evicts {
+        return Err("would make connection pools throw their connections away (Npgsql clears the \
+                    pool, HikariCP evicts); 40001 is retried everywhere"
+            .to_owned());
+    }
+    Ok(state)
+}
+
+/// Refuses the codes on which drivers run a transaction again by themselves.
+fn unknown(text: &str) -> Result<SqlState, String> {
+    let state = value::sqlstate(text)?;
+    if state.class() == "40" && state != SqlState::STATEMENT_COMPLETION_UNKNOWN {
+        return Err("would make drivers repeat what may have been committed already; 08007 and \
+                    40003 say that the outcome is unknown"
+            .to_owned());
+    }
+    Ok(state)
+}
+
+fn user(given: &GivenUser) -> Result<User, ConfigError> {
+    let secret = given.secret.reveal();
+    let credential = match secret.parse::<Verifier>() {
+        Ok(Verifier::Md5(_)) => {
+            let problem = "an MD5 hash cannot check a SCRAM login: give the password or a \
+                           SCRAM-SHA-256 verifier";
+            return Err(ConfigError::at(&given.origin, problem));
+        }
+        Ok(verifier @ Verifier::Scram(_)) => Credential::Verifier(verifier),
+        Err(_) if secret.starts_with("SCRAM-SHA-256$") => {
+            return Err(ConfigError::at(&given.origin, "the SCRAM-SHA-256 verifier is malformed"));
+        }
+        Err(_) => Credential::Password(Secret::plain(secret.to_owned())),
+    };
+    Ok(User { name: given.name.clone(), credential })
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

@@ -1,0 +1,298 @@
+//! Every setting there is: one table from which flags, environment names, file keys, the help and
+//! the manual's page come.
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// The key in the file. The flag is the same with dashes, the environment variable the same
+    /// in capitals after `EVERLINE_`.
+    pub key: &'static str,
+    /// How it is written.
+    pub shape: Shape,
+    /// What stands for the value in the help.
+    pub value: &'static str,
+    /// What holds when nothing is said; empty: nothing.
+    pub default: &'static str,
+    /// Under which heading it stands in the help.
+    pub heading: &'static str,
+    /// Further environment variables that mean the same; the first that is set counts.
+    pub variables: &'static [&'static str],
+    /// What it does: one sentence or two.
+    pub doc: &'static str,
+}
+
+/// How a setting is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Shape {
+    /// Given or not, or `true` and `false`.
+    Switch,
+    /// One value.
+    Text,
+    /// Several: the flag repeated, an array in the file, commas in the environment.
+    List,
+}
+
+impl Setting {
+    /// The flag, without its two dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The environment variable.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("EVERLINE_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+const BACKEND: &str = "Backend";
+const HA: &str = "High availability";
+const FRONTEND: &str = "Clients";
+const POOL: &str = "Pool";
+const FAILOVER: &str = "Failover, as clients see it";
+const PROCESS: &str = "Process";
+
+const fn text(
+    heading: &'static str,
+    key: &'static str,
+    value: &'static str,
+    default: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting { key, shape: Shape::Text, value, default, heading, variables: &[], doc }
+}
+
+const fn switch(heading: &'static str, key: &'static str, doc: &'static str) -> Setting {
+    let default = "false";
+    Setting { key, shape: Shape::Switch, value: "BOOL", default, heading, variables: &[], doc }
+}
+
+impl Setting {
+    const fn or(self, variables: &'static [&'static str]) -> Self {
+        Self { variables, ..self }
+    }
+}
+
+/// All settings, in the order of the help.
+pub const SETTINGS: &[Setting] = &[
+    text(
+        BACKEND,
+        "backend_dsn",
+        "DSN",
+        "",
+        "Where PostgreSQL is and how to log in there: postgres://user:password@host/database, with \
+         libpq's parameters. Arguments can be seen by every user of the machine, the environment \
+         and the file cannot.",
+    )
+    .or(&["GEL_SERVER_BACKEND_DSN", "EDGEDB_SERVER_BACKEND_DSN"]),
+    text(
+        BACKEND,
+        "resolver",
+        "WHO",
+        "system",
+        "Who turns host names into addresses: system, or the ADDRESS:PORT of one name server.",
+    ),
+    text(
+        BACKEND,
+        "dial_timeout",
+        "DURATION",
+        "5s",
+        "The longest that connect, TLS and login at one address may take together; connect_timeout \
+         in the DSN stands in for it where it is not given.",
+    ),
+    text(
+        BACKEND,
+        "max_backend_connections",
+        "NUMBER",
+        "50",
+        "The most connections to PostgreSQL, over all databases and users. The default leaves half \
+         of PostgreSQL's own max_connections to others.",
+    )
+    .or(&["GEL_SERVER_MAX_BACKEND_CONNECTIONS", "EDGEDB_SERVER_MAX_BACKEND_CONNECTIONS"]),
+    switch(
+        HA,
+        "enable_backend_adaptive_ha",
+        "Judge by the connections themselves whether the leader is lost, and follow the name of \
+         the DSN to the next one.",
+    ),
+    text(
+        HA,
+        "backend_adaptive_ha_disconnect_percent",
+        "PERCENT",
+        "60",
+        "The share of backend connections that have to break, among other signs, before the leader \
+         is given up.",
+    )
+    .or(&[
+        "GEL_SERVER_BACKEND_ADAPTIVE_HA_DISCONNECT_PERCENT",
+        "EDGEDB_SERVER_BACKEND_ADAPTIVE_HA_DISCONNECT_PERCENT",
+    ]),
+    text(
+        HA,
+        "backend_adaptive_ha_unhealthy_min_time",
+        "DURATION",
+        "30s",
+        "How long it has to look bad, among other signs, before the leader is given up. A number \
+         without a unit counts seconds.",
+    )
+    .or(&[
+        "GEL_SERVER_BACKEND_ADAPTIVE_HA_UNHEALTHY_MIN_TIME",
+        "EDGEDB_SERVER_BACKEND_ADAPTIVE_HA_UNHEALTHY_MIN_TIME",
+    ]),
+    text(
+        HA,
+        "heartbeat_interval",
+        "DURATION",
+        "1s",
+        "How often the leader is asked whether it is there.",
+    ),
+    text(
+        HA,
+        "heartbeat_timeout",
+        "DURATION",
+        "3s",
+        "How long the leader may take to answer before its connection counts as broken.",
+    ),
+    text(
+        HA,
+        "resolve_interval",
+        "DURATION",
+        "5s",
+        "How often the name in the DSN is looked up while all is well, to notice early that it has \
+         moved.",
+    ),
+    switch(
+        HA,
+        "accept_new_cluster",
+        "Follow the name even to another cluster, one with another system identifier: after a \
+         restore into a new cluster, for example.",
+    ),
+    Setting {
+        key: "listen",
+        shape: Shape::List,
+        value: "WHERE",
+        default: "127.0.0.1:6432",
+        heading: FRONTEND,
+        variables: &[],
+        doc: "Where clients connect: ADDRESS:PORT, or unix:DIRECTORY for a socket there. May be \
+              given several times.",
+    },
+    text(
+        FRONTEND,
+        "auth",
+        "METHOD",
+        "scram-sha-256",
+        "How clients prove who they are: scram-sha-256, or trust for sockets that only friends can \
+         reach. The DSN's own user may log in, and whom the file names under [[users]].",
+    ),
+    text(FRONTEND, "tls_cert", "FILE", "", "The certificate chain shown to clients, PEM."),
+    text(
+        FRONTEND,
+        "tls_key",
+        "FILE",
+        "",
+        "The key of that certificate, PEM, readable by us alone.",
+    ),
+    text(
+        FRONTEND,
+        "clients_max",
+        "NUMBER",
+        "10000",
+        "The most clients at a time; further ones are turned away.",
+    ),
+    text(
+        POOL,
+        "pool_mode",
+        "MODE",
+        "transaction",
+        "How long a backend connection is lent to a client: for a transaction, or for its session.",
+    ),
+    text(
+        POOL,
+        "query_wait_timeout",
+        "DURATION",
+        "2m",
+        "How long a statement waits for a free backend connection.",
+    ),
+    text(
+        FAILOVER,
+        "failover_hold",
+        "DURATION",
+        "5s",
+        "How long a statement that was not sent yet waits for a new leader before it fails with a \
+         retryable error; 0s fails at once.",
+    ),
+    text(
+        FAILOVER,
+        "in_flight_select",
+        "WHAT",
+        "unknown",
+        "What a plain SELECT outside a transaction is told when its answer is lost: unknown, since \
+         a function may have written, or retryable.",
+    ),
+    text(
+        FAILOVER,
+        "unreplayable_state",
+        "WHAT",
+        "close",
+        "What becomes of a session with temporary tables, session locks or WITH HOLD cursors when \
+         its backend is lost: close it, answer one error, or ignore the loss.",
+    ),
+    text(
+        FAILOVER,
+        "retryable_sqlstate",
+        "SQLSTATE",
+        "40001",
+        "The code for a statement outside a transaction that was never sent.",
+    ),
+    text(
+        FAILOVER,
+        "in_transaction_sqlstate",
+        "SQLSTATE",
+        "40001",
+        "The code for a statement in a transaction that is lost.",
+    ),
+    text(
+        FAILOVER,
+        "unknown_sqlstate",
+        "SQLSTATE",
+        "08007",
+        "The code for a COMMIT or a statement outside a transaction that was sent and whose answer \
+         is lost.",
+    ),
+    text(
+        FAILOVER,
+        "startup_sqlstate",
+        "SQLSTATE",
+        "57P03",
+        "The code for a login that cannot be checked while there is no leader.",
+    ),
+    text(
+        PROCESS,
+        "http_listen",
+        "WHERE",
+        "127.0.0.1:6433",
+        "Where the status page and the metrics are served: ADDRESS:PORT, or off.",
+    ),
+    text(PROCESS, "workers", "NUMBER", "0", "Threads that do the work; 0 takes one for each core."),
+    text(
+        PROCESS,
+        "log",
+        "LEVEL",
+        "info",
+        "What is logged: error, warn, info, debug or trace, or such levels by module as in \
+         info,everline::backend=debug.",
+    ),
+    text(PROCESS, "log_format", "FORMAT", "human", "How a log line looks: human or json."),
+];
+
+/// The setting with this key.
+#[must_use]
+pub fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
