@@ -51,6 +51,7 @@ fn severity_falls_back_to_what_is_known() {
     for (body, expected) in [
         (&b"SPANIC\0\0"[..], Severity::Panic),
         (b"SWARNUNG\0VWARNING\0\0", Severity::Warning),
+        (b"SLOG\0VFATAL\0\0", Severity::Fatal),
         (b"SFEHLER\0\0", Severity::Error),
         (b"SLOG\0Vnonsense\0\0", Severity::Log),
         (b"VDEBUG3\0\0", Severity::Debug),

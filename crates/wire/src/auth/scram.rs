@@ -1,7 +1,8 @@
 //! SCRAM-SHA-256 and SCRAM-SHA-256-PLUS, the side that checks the password.
 //!
-//! One type per step, so that no step can be left out or taken twice: [`Server`] → the client's first
-//! message → [`ClientFirst`] → [`Challenge`] → the client's last message → [`Accepted`].
+//! One type per step, so that no step can be left out or taken twice: [`Server`] reads the client's
+//! first message into a [`ClientFirst`], which makes a [`Challenge`], which reads the client's last
+//! message into an [`Accepted`].
 //!
 //! Sources: RFC 5802, RFC 7677, and PostgreSQL's src/backend/libpq/auth-scram.c for what they
 //! leave open (the user name in the exchange is ignored, the one of the startup packet holds).
