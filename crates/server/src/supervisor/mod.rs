@@ -6,6 +6,7 @@
 //! keep it from hearing of a better one. Nobody calls it: pool and sessions report through
 //! [`Reporter`], and read [`Target`].
 
+mod pulse;
 mod report;
 mod search;
 mod status;
