@@ -180,3 +180,7 @@ const COMMANDS_MAX: usize = 8;
 fn jitter() -> StdRng {
     StdRng::from_rng(&mut rand::rng())
 }
+
+#[cfg(test)]
+#[path = "postgres_tests.rs"]
+mod postgres_tests;
