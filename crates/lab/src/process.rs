@@ -61,6 +61,16 @@ pub fn run_directory() -> Result<&'static Path> {
     Ok(&run()?.directory)
 }
 
+/// Removes the directory of this run: the last thing a program does, lest somebody look at once
+/// and find it. The reaper would do it too.
+pub fn clean_up() {
+    if let Some(run) = RUN.get()
+        && std::env::var_os("EVERLINE_LAB_KEEP").is_none()
+    {
+        let _ = fs::remove_dir_all(&run.directory);
+    }
+}
+
 fn run() -> Result<&'static Run> {
     static STARTING: Mutex<()> = Mutex::new(());
     let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
