@@ -137,12 +137,13 @@ impl<T> Election<T> {
             .refuses(&node.identity)
             .or_else(|| (self.candidates.len() >= CANDIDATES_MAX).then_some(Refused::TooMany));
         if let Some(reason) = refused {
+            if self.candidates.is_empty() {
+                self.opened_at = None;
+            }
             return Offer::Refused { reason, first: self.is_first(&node.address, reason) };
         }
-        if self.candidates.is_empty() {
-            self.opened_at = Some(now);
-        }
         self.candidates.push(Candidate { node, with });
+        self.opened_at.get_or_insert(now);
         Offer::Stands
     }
 
@@ -163,8 +164,7 @@ impl<T> Election<T> {
     /// When the grace is over, while candidates wait.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let waiting = !self.candidates.is_empty();
-        self.opened_at.filter(|_| waiting).map(|opened_at| opened_at + self.grace)
+        self.opened_at.map(|opened_at| opened_at + self.grace)
     }
 
     /// Drops all candidates: the leader has been found in another way, or the outage is over.

@@ -106,6 +106,7 @@ fn the_last_leader_itself_and_a_higher_timeline_are_elected_at_once() {
         a/1 0:b/1+ 50:a/1+             | - a
         a/1 0:b/1+ 50:c/3+             | - c
         a/1 0:b/1@10+ 10:c/1@20+ 200:+ | - - c
+        a/1 0:b/1+ 100:b/1+ 200:+      | - - b
         ",
     );
 }

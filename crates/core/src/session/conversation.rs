@@ -162,6 +162,8 @@ pub struct Conversation {
     pub(super) streaming: usize,
     /// Whether the client has got a part of a message.
     pub(super) torn: bool,
+    /// The backend has said something that makes its leadership doubtful.
+    pub(super) doubtful: bool,
     pub(super) tally: Tally,
 }
 
@@ -193,6 +195,7 @@ impl Conversation {
             copy_in: false,
             streaming: 0,
             torn: false,
+            doubtful: false,
             tally: Tally::default(),
         }
     }
@@ -226,6 +229,12 @@ impl Conversation {
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.transaction != Transaction::None
+    }
+
+    /// Whether the session is over: there is no way on from a message that was torn.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Closed
     }
 
     /// What ties the session to its backend connection.

@@ -292,7 +292,16 @@ fn notices_of_a_dying_backend_are_not_for_the_client() {
     check(
         "> Q:SELECT 1                          | lease
          lease                                 | => Q:SELECT 1
-         < N:01000 / N:57P02 / T               | N:01000 / T",
+         < N:01000 / N:57P02 / T               | N:01000 / T doubtful",
+    );
+}
+
+#[test]
+fn a_refused_write_makes_the_leader_doubtful() {
+    check(
+        "> Q:INSERT INTO t VALUES (1)          | lease
+         lease                                 | => Q:INSERT INTO t VALUES (1)
+         < E:25006 / Z:I                       | E:25006 / Z:I doubtful release",
     );
 }
 

@@ -21,6 +21,8 @@ use crate::limits::WHOLE_MESSAGE_BYTES_MAX;
 pub enum Relayed {
     /// Everything that was whole is in the client's buffer.
     All,
+    /// The same, and a word in it that a leader does not say: ask the leader whether it is one.
+    Doubtful,
     /// The connection must not be used any longer: call [`Conversation::backend_lost`].
     Lost(Loss),
 }
@@ -128,7 +130,8 @@ impl Conversation {
             }
         };
         run.finish(input, out);
-        relayed
+        let doubtful = std::mem::take(&mut self.doubtful);
+        if relayed == Relayed::All && doubtful { Relayed::Doubtful } else { relayed }
     }
 
     fn may_stream(&self, tag: u8) -> bool {
@@ -179,7 +182,7 @@ impl Conversation {
         let ours = matches!(self.pipeline.first(), Some(Request::Ours));
         match tag {
             tag::PARAMETER_STATUS => self.parameter_status(backend, body, ours),
-            tag::NOTICE => notice(body, ours),
+            tag::NOTICE => self.notice(body, ours),
             tag::NOTIFICATION => Action::Forward,
             tag::ERROR => self.error(backend, body, ours),
             tag::READY_FOR_QUERY => {
@@ -253,6 +256,16 @@ impl Conversation {
         Action::Forward
     }
 
+    fn notice(&mut self, body: &[u8], ours: bool) -> Action {
+        let Ok(fields) = ErrorFields::parse(body) else {
+            return Action::Lost(Loss::Protocol { tag: tag::NOTICE });
+        };
+        // "terminating connection because …" is not true of the client's connection.
+        let dies = shuts_down(fields.code());
+        self.doubtful |= dies;
+        if ours || dies { Action::Swallow } else { Action::Forward }
+    }
+
     fn error(&mut self, backend: &mut BackendState, body: &[u8], ours: bool) -> Action {
         let Ok(fields) = ErrorFields::parse(body) else {
             return Action::Lost(Loss::Protocol { tag: tag::ERROR });
@@ -264,6 +277,7 @@ impl Conversation {
         if ours {
             return Action::Lost(Loss::Replay { message });
         }
+        self.doubtful |= fields.code() == SqlState::READ_ONLY_SQL_TRANSACTION;
         self.segment_fails(backend);
         Action::Forward
     }
@@ -428,12 +442,4 @@ impl Run {
         self.flush(input, out);
         input.advance(self.end);
     }
-}
-
-fn notice(body: &[u8], ours: bool) -> Action {
-    let Ok(fields) = ErrorFields::parse(body) else {
-        return Action::Lost(Loss::Protocol { tag: tag::NOTICE });
-    };
-    // "terminating connection because …" is not true of the client's connection.
-    if ours || shuts_down(fields.code()) { Action::Swallow } else { Action::Forward }
 }

@@ -74,6 +74,7 @@ impl Script {
             let backend = self.backend.as_mut().expect("a lease");
             match self.conversation.relay(backend, &mut input, &mut self.out.to_client) {
                 Relayed::All => assert!(input.is_empty(), "bytes left over"),
+                Relayed::Doubtful => steps.push("doubtful".to_owned()),
                 Relayed::Lost(loss) => {
                     steps.push(format!("lost({loss})"));
                     self.backend = None;

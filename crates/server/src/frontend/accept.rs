@@ -262,7 +262,7 @@ async fn wear(
             let relayed =
                 conversation.relay(&mut backend.state, &mut backend.read, &mut out.to_client);
             match relayed {
-                Relayed::All => {}
+                Relayed::All | Relayed::Doubtful => {}
                 Relayed::Lost(everline_core::session::Loss::Replay { message }) => {
                     return Err(WearError::Refused(message));
                 }

@@ -107,6 +107,9 @@ impl Session {
                 }
             }
             self.count();
+            if self.conversation.is_over() {
+                break;
+            }
         }
         self.part().await;
     }
@@ -301,6 +304,7 @@ impl Session {
         let (state, read) = (&mut backend.state, &mut backend.read);
         match self.conversation.relay(state, read, &mut self.out.to_client) {
             Relayed::All => {}
+            Relayed::Doubtful => self.context.pools.reporter().suspect(backend.epoch),
             Relayed::Lost(loss) => {
                 tracing::debug!(%loss, "the leased backend connection is given up");
                 if loss.is_suspect() {

@@ -6,6 +6,7 @@
 //! keep it from hearing of a better one. Nobody calls it: pool and sessions report through
 //! [`Reporter`], and read [`Target`].
 
+mod pulse;
 mod report;
 mod search;
 mod status;
@@ -179,3 +180,7 @@ const COMMANDS_MAX: usize = 8;
 fn jitter() -> StdRng {
     StdRng::from_rng(&mut rand::rng())
 }
+
+#[cfg(test)]
+#[path = "postgres_tests.rs"]
+mod postgres_tests;

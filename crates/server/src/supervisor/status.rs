@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use everline_core::ha::{Availability, History, Phase, State};
+use everline_core::ha::{Availability, History, Phase, State, Transition, Unavailable};
 
 use super::Leader;
 
@@ -21,6 +21,8 @@ pub struct HaStatus {
     pub leader: Option<Arc<Leader>>,
     /// Since when the phase lasts.
     pub since: Instant,
+    /// Since when nothing may be dispatched, if a leader had been found before.
+    pub outage_since: Option<Instant>,
     /// Whether the system connection stands.
     pub system_up: bool,
     /// Open pool connections of the epoch.
@@ -80,6 +82,7 @@ impl HaStatus {
             availability,
             leader: None,
             since: now,
+            outage_since: None,
             system_up: false,
             pooled: 0,
             last_answer: None,
@@ -88,6 +91,42 @@ impl HaStatus {
             last_error: None,
             history: History::new(now),
             counters: Counters::default(),
+        }
+    }
+
+    pub(super) fn record(&mut self, transition: Transition, detail: String, now: Instant) {
+        if transition.from != transition.to {
+            self.since = now;
+            self.count_phase(&transition);
+        }
+        match transition.availability {
+            Availability::Available => {
+                if let Some(since) = self.outage_since.take() {
+                    let lasted = now.saturating_duration_since(since);
+                    self.counters.last_outage = Some(lasted);
+                    let total = &mut self.counters.outages_total;
+                    *total = total.saturating_add(lasted);
+                }
+            }
+            Availability::Unavailable(Unavailable::Starting) => {}
+            Availability::Unavailable(_) => {
+                if self.outage_since.is_none() {
+                    self.outage_since = Some(now);
+                    self.counters.outages += 1;
+                }
+            }
+        }
+        self.history.record(transition, detail, now);
+    }
+
+    fn count_phase(&mut self, transition: &Transition) {
+        match transition.to {
+            Phase::Healthy => self.counters.healthy += 1,
+            Phase::Unhealthy => self.counters.unhealthy += 1,
+            Phase::Failover => {
+                *self.counters.failovers.entry(transition.cause.label()).or_default() += 1;
+            }
+            Phase::Starting => {}
         }
     }
 

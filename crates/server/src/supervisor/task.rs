@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use everline_core::ha::{
     Availability, Candidate, Effect, Election, Event, Identity, Machine, Node, Offer, Outcome,
-    Phase, Refused, Transition, Unavailable,
+    Phase, Refused, Transition,
 };
 use rand::rngs::StdRng;
 use tokio::sync::{Notify, mpsc, watch};
@@ -14,13 +14,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::report::{Report, Reporter, Reports};
+use super::pulse::Pulse;
+use super::report::{Report, Reports};
 use super::search::{Question, Search};
 use super::status::{HaStatus, StatusHandle};
 use super::{COMMANDS_MAX, Command, Control, Handle, Leader, Settings, Target, jitter, report};
 use crate::backend::Endpoint;
 use crate::backend::resolve::ResolveError;
-use crate::backend::system::{AskError, Found, LinkEnd, Scout, Watch, keep};
+use crate::backend::system::{AskError, Found, LinkEnd, Scout, keep};
 
 /// The task's state. [`Supervisor::run`] is the task.
 #[derive(Debug)]
@@ -43,7 +44,6 @@ pub struct Supervisor<S: Scout> {
     links: u64,
     /// What was last logged about a place that led to no leader, so that it is said once.
     told: BTreeMap<String, String>,
-    unavailable_since: Option<Instant>,
     rng: StdRng,
 }
 
@@ -111,7 +111,6 @@ impl<S: Scout> Supervisor<S> {
             link: None,
             links: 0,
             told: BTreeMap::new(),
-            unavailable_since: None,
             rng,
         };
         (supervisor, handle)
@@ -361,11 +360,8 @@ impl<S: Scout> Supervisor<S> {
         self.links += 1;
         let number = self.links;
         let ask_now = Arc::new(Notify::new());
-        let pulse = Pulse {
-            epoch: self.machine.epoch(),
-            reporter: self.reports.reporter.clone(),
-            status: self.status.clone(),
-        };
+        let (reporter, status) = (self.reports.reporter.clone(), self.status.clone());
+        let pulse = Pulse::new(self.machine.epoch(), reporter, status);
         let kept = keep(link, self.settings.beat, pulse, Arc::clone(&ask_now));
         let task = self.tasks.spawn(async move { Done::LinkEnded(number, kept.await) });
         self.link = Some(Standing { number, task, ask_now });
@@ -428,51 +424,14 @@ impl<S: Scout> Supervisor<S> {
         self.target.send_replace(Arc::new(self.current.clone()));
     }
 
-    fn record(&mut self, transition: Transition, detail: String) {
-        let now = Instant::now();
-        self.count(&transition, now);
+    fn record(&self, transition: Transition, detail: String) {
         let calm = transition.to == Phase::Healthy && transition.availability.is_available();
         if calm {
             info!(epoch = transition.epoch, detail, "{transition}");
         } else {
             warn!(epoch = transition.epoch, detail, "{transition}");
         }
-        let mut status = self.status.lock();
-        if transition.from != transition.to {
-            status.since = now.into_std();
-        }
-        status.history.record(transition, detail, now.into_std());
-    }
-
-    fn count(&mut self, transition: &Transition, now: Instant) {
-        let mut status = self.status.lock();
-        let counters = &mut status.counters;
-        if transition.from != transition.to {
-            match transition.to {
-                Phase::Healthy => counters.healthy += 1,
-                Phase::Unhealthy => counters.unhealthy += 1,
-                Phase::Failover => {
-                    *counters.failovers.entry(transition.cause.label()).or_default() += 1;
-                }
-                Phase::Starting => {}
-            }
-        }
-        match transition.availability {
-            Availability::Available => {
-                if let Some(since) = self.unavailable_since.take() {
-                    let lasted = now.saturating_duration_since(since);
-                    counters.last_outage = Some(lasted);
-                    counters.outages_total = counters.outages_total.saturating_add(lasted);
-                }
-            }
-            Availability::Unavailable(Unavailable::Starting) => {}
-            Availability::Unavailable(_) => {
-                if self.unavailable_since.is_none() {
-                    self.unavailable_since = Some(now);
-                    counters.outages += 1;
-                }
-            }
-        }
+        self.status.lock().record(transition, detail, Instant::now().into_std());
     }
 }
 
@@ -481,26 +440,6 @@ const REPORTS_SPARE: usize = 8;
 
 fn node(endpoint: &Endpoint, identity: Identity) -> Node {
     Node { address: endpoint.address.to_string().into(), identity }
-}
-
-/// What the heartbeat tells and is told.
-struct Pulse {
-    epoch: u64,
-    reporter: Reporter,
-    status: StatusHandle,
-}
-
-impl Watch for Pulse {
-    fn heard_elsewhere(&self) -> bool {
-        self.reporter.take_life(self.epoch)
-    }
-
-    fn answered(&self, round_trip: std::time::Duration) {
-        let mut status = self.status.lock();
-        status.last_answer = Some(Instant::now().into_std());
-        status.round_trip = Some(round_trip);
-        status.counters.heartbeats += 1;
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,36 @@
+//! What the heartbeat of the system connection tells and is told.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::report::Reporter;
+use super::status::StatusHandle;
+use crate::backend::system::Watch;
+
+/// The heartbeat's ear and mouth in one epoch.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    epoch: u64,
+    reporter: Reporter,
+    status: StatusHandle,
+}
+
+impl Pulse {
+    pub(super) const fn new(epoch: u64, reporter: Reporter, status: StatusHandle) -> Self {
+        Self { epoch, reporter, status }
+    }
+}
+
+impl Watch for Pulse {
+    fn heard_elsewhere(&self) -> bool {
+        self.reporter.take_life(self.epoch)
+    }
+
+    fn answered(&self, round_trip: Duration) {
+        let mut status = self.status.lock();
+        status.last_answer = Some(Instant::now().into_std());
+        status.round_trip = Some(round_trip);
+        status.counters.heartbeats += 1;
+    }
+}
