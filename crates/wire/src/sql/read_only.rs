@@ -124,15 +124,14 @@ impl<'a> Last<'a> {
             Self::CatalogDot => Self::Function(word),
             Self::Dot => Self::Name,
             Self::Word(before) => {
-                let by = before.eq_ignore_ascii_case(b"order")
-                    || before.eq_ignore_ascii_case(b"group")
-                    || before.eq_ignore_ascii_case(b"partition");
-                if by && word.eq_ignore_ascii_case(b"by") {
+                let by = word.eq_ignore_ascii_case(b"by")
+                    && [&b"order"[..], b"group", b"partition"]
+                        .iter()
+                        .any(|keyword| before.eq_ignore_ascii_case(keyword));
+                if by || is_operator(word) && !listed(RESERVED, before) {
                     Self::Operator
-                } else if listed(RESERVED, before) {
-                    Self::Word(word)
                 } else {
-                    Self::behind_operand(word)
+                    Self::Word(word)
                 }
             }
             Self::Operand | Self::Function(_) | Self::Name => Self::behind_operand(word),
@@ -141,7 +140,7 @@ impl<'a> Last<'a> {
     }
 
     fn behind_operand(word: &'a [u8]) -> Self {
-        if listed(BEHIND_OPERAND, word) { Self::Operator } else { Self::Word(word) }
+        if is_operator(word) { Self::Operator } else { Self::Word(word) }
     }
 
     fn dot(self) -> Self {
@@ -157,6 +156,14 @@ impl<'a> Last<'a> {
             | Self::CatalogDot => Self::Dot,
         }
     }
+}
+
+/// Whether the word stands for an operator when it comes behind an operand.
+fn is_operator(word: &[u8]) -> bool {
+    // Most words are longer or begin with another letter, and need no search.
+    let possible = word.len() <= 6
+        && word.first().is_some_and(|byte| b"fijlo".contains(&byte.to_ascii_lowercase()));
+    possible && listed(BEHIND_OPERAND, word)
 }
 
 fn listed(list: &[&str], word: &[u8]) -> bool {

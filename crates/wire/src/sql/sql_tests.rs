@@ -191,6 +191,7 @@ fn the_rest() {
         ("(SELECT 1)", "Select"),
         ("( ((VALUES (1))))", "Values"),
         ("(DROP TABLE t)", "Other"),
+        ("(COMMIT)", "Other"),
         ("SELECTED", "Other"),
         ("\"SELECT\"", "Other"),
         ("TABLE t", "Table"),
