@@ -195,7 +195,7 @@ impl Run {
         let words = words(self.fault);
         introduce(stage, &board);
         board.event('·', format!("{} clients begin to write", board.clients()));
-        self.first_acknowledged(stage).await?;
+        self.all_write(stage).await?;
         sleep(BEFORE).await;
 
         board.state().fault = Some(tokio::time::Instant::now());
@@ -228,13 +228,15 @@ impl Run {
         Ok(entries)
     }
 
-    async fn first_acknowledged(&self, stage: &Stage) -> Result<()> {
+    /// Waits until every client has written a few rows.
+    async fn all_write(&self, stage: &Stage) -> Result<()> {
+        let enough = self.board.clients().saturating_mul(5);
         let waiting = async {
-            while self.board.state().totals.acknowledged == 0 {
+            while self.board.state().totals.acknowledged < enough {
                 sleep(COLUMN).await;
             }
         };
-        let what = "the first acknowledged statement".to_owned();
+        let what = "the first acknowledged statements".to_owned();
         match (timeout(PATIENCE, waiting).await, &stage.everline) {
             (Ok(()), _) => Ok(()),
             (Err(_), None) => Err(Error::Late { what, within: PATIENCE }),

@@ -12,8 +12,9 @@ use crate::board::Board;
 
 /// How often it is asked.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Two looks at one transition differ by less than this: its time is told as an age.
-const BLUR: Duration = Duration::from_millis(20);
+/// Two looks at one transition differ by less than this: its time is told as an age, and the
+/// telling takes time too.
+const BLUR: Duration = Duration::from_secs(1);
 
 /// The part of `/status.json` that is shown.
 #[derive(Debug, Default, Deserialize)]
@@ -47,7 +48,7 @@ struct Transition {
 /// # Cancel safety
 /// Safe: a transition that was not noted is noted by nobody.
 pub(crate) async fn watch(http: SocketAddr, board: Arc<Board>) {
-    let mut last = Duration::ZERO;
+    let mut noted: Vec<(Duration, String)> = Vec::new();
     loop {
         if let Ok((_, body)) = get(http, "/status.json").await
             && let Ok(status) = serde_json::from_str::<Status>(&body)
@@ -56,19 +57,26 @@ pub(crate) async fn watch(http: SocketAddr, board: Arc<Board>) {
             // The newest comes first. What is older than the run is no news.
             for transition in status.history.iter().rev() {
                 let ago = Duration::try_from_secs_f64(transition.ago_s).unwrap_or_default();
-                let Some(at) = now.checked_sub(ago).filter(|at| *at > last + BLUR) else {
-                    continue;
-                };
-                last = at;
-                let epoch = format!(" (epoch {})", transition.epoch);
-                let what = transition.what.replace(&epoch, "").replace("->", "→");
-                let what = what.replace(", unavailable", "").replace(", available", "");
-                board.event_at(at, '◆', format!("Everline: {what}"));
+                let Some(at) = now.checked_sub(ago) else { continue };
+                let what = words(transition);
+                let same =
+                    |(then, text): &(Duration, String)| *text == what && at.abs_diff(*then) < BLUR;
+                if !noted.iter().any(same) {
+                    board.event_at(at, '◆', what.clone());
+                    noted.push((at, what));
+                }
             }
             board.state().participants.everline = describe(&status);
         }
         sleep(PAUSE).await;
     }
+}
+
+/// A transition in fewer words: the line above has the epoch.
+fn words(transition: &Transition) -> String {
+    let epoch = format!(" (epoch {})", transition.epoch);
+    let what = transition.what.replace(&epoch, "").replace("->", "→");
+    format!("Everline: {}", what.replace(", unavailable", "").replace(", available", ""))
 }
 
 fn describe(status: &Status) -> String {
