@@ -12,7 +12,7 @@ use simple_dns::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::resolve::{ADDRESSES_MAX, Problem};
 
@@ -89,10 +89,6 @@ async fn family(
                 Err(_) => {} // lost on the way: ask again
                 Ok(Ok(Heard::Addresses(addresses))) => return Ok(addresses),
                 Ok(Ok(Heard::Cut)) => return tcp(server, name, kind).await,
-                // Nobody listens there; the server may be starting.
-                Ok(Err(Problem::Failed(_))) if Instant::now() + RETRY < deadline => {
-                    sleep(RETRY).await;
-                }
                 Ok(Err(problem)) => return Err(problem),
             }
         }

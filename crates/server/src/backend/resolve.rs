@@ -137,13 +137,23 @@ impl Resolver {
     }
 
     async fn ask(&self, name: &Arc<str>, deadline: Instant) -> Answer {
-        let mut flight = self.flight(name, deadline);
         let error = |problem| ResolveError { name: Arc::clone(name), problem };
-        let answered = timeout_at(deadline, flight.wait_for(Option::is_some)).await;
-        match answered {
-            Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(error(Problem::Timeout))),
-            Ok(Err(_)) => Err(error(Problem::Failed("the question was given up".to_owned()))),
-            Err(_) => Err(error(Problem::Timeout)),
+        loop {
+            let mut flight = self.flight(name, deadline);
+            let answered = timeout_at(deadline, flight.wait_for(Option::is_some)).await;
+            match answered.map(|answer| answer.map(|answer| answer.clone())) {
+                // It was asked for somebody who had less time.
+                Ok(Ok(Some(Err(ResolveError { problem: Problem::Timeout, .. })))) => {
+                    if Instant::now() >= deadline {
+                        return Err(error(Problem::Timeout));
+                    }
+                }
+                Ok(Ok(Some(answer))) => return answer,
+                Ok(Ok(None) | Err(_)) => {
+                    return Err(error(Problem::Failed("the question was given up".to_owned())));
+                }
+                Err(_) => return Err(error(Problem::Timeout)),
+            }
         }
     }
 

@@ -134,7 +134,7 @@ fn every_mistake_is_one_sentence_that_names_its_place() {
         (
             "backend_dsn",
             "postgres://u:hush@h?sslmod=require",
-            "--backend-dsn: parameter 1 of the URI's query is not a parameter of the backend DSN; did you mean sslmode?",
+            "--backend-dsn: sslmod is not a parameter of the backend DSN; did you mean sslmode?",
         ),
         (
             "workers",

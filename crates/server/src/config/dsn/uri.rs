@@ -11,8 +11,8 @@ pub(super) const SCHEMES: [&str; 2] = ["postgresql://", "postgres://"];
 /// A `/` or `@` that should have been percent-encoded in a password moves the borders of the
 /// parts, so none of these messages repeats what it found.
 pub(super) fn read(rest: &str, given: &mut Given) -> Result<(), DsnError> {
-    let shown = if rest.contains('@') { Shown::Place } else { Shown::Name };
     let rest = user_info(rest, given)?;
+    let shown = if rest.contains('@') { Shown::Place } else { Shown::Name };
     let rest = hosts(rest, given)?;
     let (path, query) = match rest.split_once('?') {
         Some((path, query)) => (path, Some(query)),
