@@ -9,6 +9,9 @@ use super::statements::Prepared;
 /// Values that PostgreSQL reports by ParameterStatus, by name.
 pub type Parameters = BTreeMap<Box<str>, Box<str>>;
 
+/// The owner of an unnamed statement of which nobody knows whether it is there.
+pub const UNKNOWN_OWNER: (u64, u64) = (0, 0);
+
 /// What a backend connection wears and knows; travels with it from client to client.
 #[derive(Debug, Default)]
 pub struct BackendState {
@@ -18,8 +21,8 @@ pub struct BackendState {
     pub prepared: Prepared,
     /// What it last reported.
     pub parameters: Arc<Parameters>,
-    /// The session whose unnamed statement it holds.
-    pub unnamed_owner: Option<u64>,
+    /// Whose unnamed statement it holds: the session, and which of its unnamed statements.
+    pub unnamed_owner: Option<(u64, u64)>,
     /// It carries something that we cannot name; it must not be lent again.
     pub spoiled: bool,
 }

@@ -13,7 +13,7 @@ use super::backend_state::{BackendState, Parameters};
 use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request, Segment};
 use super::settings::{Journal, Settings};
-use super::statements::{Names, Statement};
+use super::statements::{Dropped, Names, Statement};
 use super::survey::Survey;
 use super::transaction::Transaction;
 use crate::limits::PIPELINE_REQUESTS_MAX;
@@ -154,6 +154,7 @@ pub struct Conversation {
     pub(super) journal: Journal,
     pub(super) names: Names,
     pub(super) unnamed: Option<Statement>,
+    pub(super) unnamed_serial: u64,
     pub(super) portals: BTreeMap<Box<[u8]>, Arc<Survey>>,
     pub(super) pins: Pins,
     pub(super) told: Arc<Parameters>,
@@ -189,6 +190,7 @@ impl Conversation {
             journal: Journal::new(settings),
             names: Names::default(),
             unnamed: None,
+            unnamed_serial: 0,
             portals: BTreeMap::new(),
             pins,
             told,
@@ -373,17 +375,23 @@ impl Conversation {
             return Ok(Step::Taken(Flow::Discard));
         }
         if self.pipeline.is_empty() && !cut && self.answer_query(sql, &mut out.to_client) {
+            self.renew_unnamed(None); // as every simple query does
             return Ok(Step::Taken(Flow::Discard));
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        let survey = Survey::of(sql, cut);
+        let mut survey = Survey::of(sql, cut);
         self.make_ready(backend, out);
+        let rewritten = self.mean_by_deallocate(&mut survey);
+        self.ensure_deallocated(&survey, backend, out);
         let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add_survey(&survey);
-        self.take_effect(&survey, backend);
-        self.unnamed = None;
+        segment.dropped.extend(self.take_effect(&survey, backend));
+        self.renew_unnamed(None);
         backend.unnamed_owner = None;
-        message.forward(&mut out.to_backend);
+        match rewritten {
+            Some(sql) => frontend::query(&mut out.to_backend, &sql),
+            None => message.forward(&mut out.to_backend),
+        }
         self.pipeline.push(Request::Query(segment));
         Ok(Step::Taken(Flow::Forward))
     }
@@ -468,15 +476,19 @@ impl Conversation {
     }
 
     /// What a statement does to the session at the moment it is forwarded.
-    pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) {
+    pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) -> Dropped {
         self.pins.add(survey.pins);
-        if survey.discards {
-            self.names.clear();
-            backend.prepared.clear();
-        }
         if survey.cut {
             backend.spoiled = true;
         }
+        if survey.discards {
+            backend.prepared.clear();
+            return self.names.take();
+        }
+        let Some((name, Some(statement))) = &survey.deallocates else { return Dropped::new() };
+        backend.prepared.remove(statement.id);
+        let old = self.names.remove(name.as_bytes());
+        old.into_iter().map(|statement| (name.as_bytes().into(), statement)).collect()
     }
 
     /// Whether the backend skips what comes, because the segment that is open has failed.

@@ -9,7 +9,7 @@ use everline_wire::frontend::{self, Target};
 use super::backend_state::BackendState;
 use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
 use super::pipeline::{Effects, Request};
-use super::statements::{Statement, StatementId};
+use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey};
 use super::transaction::Transaction;
 use crate::limits::{
@@ -56,7 +56,7 @@ impl Conversation {
             return self.parse_cut(message, backend, out);
         }
         let parse = frontend::Parse::parse(message.body).map_err(malformed)?;
-        let survey = Survey::of(parse.sql, false);
+        let mut survey = Survey::of(parse.sql, false);
         if self.is_lost() {
             if !survey.sole().is_some_and(leads_out) {
                 return self.refuse_lost(&mut out.to_client);
@@ -64,9 +64,11 @@ impl Conversation {
         } else if backend.is_none() {
             return Ok(Step::Lease);
         }
+        let rewritten = self.mean_by_deallocate(&mut survey);
+        let sql = rewritten.as_deref().unwrap_or(parse.sql);
         let statement = Statement {
-            id: StatementId::of(parse.sql, parse.types_raw),
-            sql: parse.sql.into(),
+            id: StatementId::of(sql, parse.types_raw),
+            sql: sql.into(),
             types: parse.types_raw.into(),
             survey: Arc::new(survey),
         };
@@ -78,10 +80,13 @@ impl Conversation {
         self.make_ready(backend, out);
         self.pipeline.open.get_or_insert_default();
         if parse.name.is_empty() {
-            backend.unnamed_owner = Some(self.id);
-            self.unnamed = Some(statement);
+            self.renew_unnamed(Some(statement));
+            backend.unnamed_owner = Some(self.unnamed_tag());
             self.pipeline.push(Request::Parse { name: Some(Box::default()), id: None });
-            message.forward(&mut out.to_backend);
+            match rewritten {
+                Some(sql) => frontend::parse(&mut out.to_backend, b"", &sql, parse.types_raw),
+                None => message.forward(&mut out.to_backend),
+            }
             return FORWARDED;
         }
         self.parse_named(parse.name, statement, backend, out)?;
@@ -101,7 +106,8 @@ impl Conversation {
             let known = known.clone();
             self.ensure_prepared(&known, backend, out);
             let id = known.id.name();
-            frontend::parse(&mut out.to_backend, id.as_bytes(), &known.sql, &known.types);
+            let Statement { sql, types, .. } = &statement;
+            frontend::parse(&mut out.to_backend, id.as_bytes(), sql, types);
             self.pipeline.push(Request::Parse { name: None, id: None });
             return Ok(());
         }
@@ -129,9 +135,9 @@ impl Conversation {
         let Some(backend) = backend else { return Ok(Step::Lease) };
         self.make_ready(backend, out);
         self.pipeline.open.get_or_insert_default();
-        backend.unnamed_owner = Some(self.id);
+        self.renew_unnamed(None);
+        backend.unnamed_owner = Some(self.unnamed_tag());
         backend.spoiled = true;
-        self.unnamed = None;
         self.pipeline.push(Request::Parse { name: Some(Box::default()), id: None });
         message.forward(&mut out.to_backend);
         FORWARDED
@@ -139,7 +145,7 @@ impl Conversation {
 
     fn remember(&mut self, name: &[u8], statement: Statement) -> Result<(), Refusal> {
         if name.is_empty() {
-            self.unnamed = Some(statement);
+            self.renew_unnamed(Some(statement));
             return Ok(());
         }
         if self.names.bytes().saturating_add(statement.sql.len()) > PREPARED_BYTES_PER_CLIENT_MAX {
@@ -178,15 +184,55 @@ impl Conversation {
         self.pipeline.push(Request::Parse { name, id: Some(id) });
     }
 
+    /// `DEALLOCATE` of a name given by protocol: looks up what the client means by it, and returns
+    /// the text that says so to a backend.
+    pub(super) fn mean_by_deallocate(&self, survey: &mut Survey) -> Option<Vec<u8>> {
+        let (name, meant) = survey.deallocates.as_mut()?;
+        let statement = self.names.get(name.as_bytes())?.clone();
+        let text = format!("DEALLOCATE \"{}\"", statement.id);
+        *meant = Some(Box::new(statement));
+        Some(text.into_bytes())
+    }
+
+    /// Sees to it that the connection has what is about to be deallocated on it.
+    pub(super) fn ensure_deallocated(
+        &mut self,
+        survey: &Survey,
+        backend: &mut BackendState,
+        out: &mut Output,
+    ) {
+        if let Some((_, Some(statement))) = &survey.deallocates {
+            self.ensure_prepared(statement, backend, out);
+        }
+    }
+
+    /// Names what this client's unnamed statement is at the moment.
+    const fn unnamed_tag(&self) -> (u64, u64) {
+        (self.id, self.unnamed_serial)
+    }
+
+    /// The unnamed statement is another one, or none that is known here.
+    pub(super) fn renew_unnamed(&mut self, statement: Option<Statement>) {
+        self.unnamed_serial = self.unnamed_serial.wrapping_add(1);
+        self.unnamed = statement;
+    }
+
     /// Sees to it that the unnamed statement of the connection is this client's.
     fn ensure_unnamed(&mut self, backend: &mut BackendState, out: &mut Output) {
-        if backend.unnamed_owner == Some(self.id) {
+        if backend.unnamed_owner == Some(self.unnamed_tag()) {
             return;
         }
-        let Some(statement) = &self.unnamed else { return };
+        let Some(statement) = &self.unnamed else {
+            if backend.unnamed_owner.take().is_some() {
+                // Another client's, or one that this client has given up: it must not be found.
+                frontend::close(&mut out.to_backend, Target::Statement, b"");
+                self.pipeline.push(Request::Close { ours: true });
+            }
+            return;
+        };
         frontend::parse(&mut out.to_backend, b"", &statement.sql, &statement.types);
         self.pipeline.push(Request::Parse { name: None, id: None });
-        backend.unnamed_owner = Some(self.id);
+        backend.unnamed_owner = Some(self.unnamed_tag());
     }
 
     pub(super) fn bind(
@@ -324,16 +370,18 @@ impl Conversation {
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
         self.make_ready(backend, out);
-        let segment = self.pipeline.open.get_or_insert_default();
+        let mut dropped = Dropped::new();
         if let Some(survey) = survey {
-            segment.add_survey(&survey);
-            self.take_effect(&survey, backend);
+            self.ensure_deallocated(&survey, backend, out);
+            dropped = self.take_effect(&survey, backend);
+            self.pipeline.open.get_or_insert_default().add_survey(&survey);
         } else {
+            let segment = self.pipeline.open.get_or_insert_default();
             segment.add(&Control::Free, false);
             segment.effects.add(Effects::COMMITS);
         }
         message.forward(&mut out.to_backend);
-        self.pipeline.push(Request::Execute);
+        self.pipeline.push(Request::Execute(dropped));
         FORWARDED
     }
 
@@ -378,19 +426,19 @@ impl Conversation {
             return Ok(Step::Whole);
         }
         let close = frontend::Close::parse(message.body).map_err(malformed)?;
-        let closes_ours = close.kind == Target::Statement && !close.name.is_empty();
-        let Some(_) = backend.filter(|_| !self.pipeline.is_empty() || !closes_ours) else {
+        let closes_ours = close.kind == Target::Statement;
+        if backend.is_none_or(|_| self.pipeline.is_empty() && closes_ours) {
             // Nothing is owed: the answer's turn has come.
             match close.kind {
                 Target::Portal => drop(self.portals.remove(close.name)),
-                Target::Statement => drop(self.names.remove(close.name)),
+                Target::Statement => drop(self.give_up(close.name)),
             }
             backend::close_complete(&mut out.to_client);
             return ANSWERED;
-        };
+        }
         self.pipeline.open.get_or_insert_default();
         if closes_ours {
-            let old = self.names.remove(close.name);
+            let old = self.give_up(close.name);
             let old = old.map(|statement| (close.name.into(), statement));
             self.pipeline.push(Request::CloseAnswered(old));
             self.answer_due(&mut out.to_client);
@@ -402,6 +450,16 @@ impl Conversation {
         message.forward(&mut out.to_backend);
         self.pipeline.push(Request::Close { ours: false });
         FORWARDED
+    }
+
+    /// Forgets the client's statement of that name, the unnamed one included.
+    fn give_up(&mut self, name: &[u8]) -> Option<Statement> {
+        if !name.is_empty() {
+            return self.names.remove(name);
+        }
+        let old = self.unnamed.take();
+        self.renew_unnamed(None);
+        old
     }
 
     pub(super) fn sync(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {

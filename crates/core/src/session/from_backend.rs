@@ -9,7 +9,7 @@ use everline_wire::frame::{self, Header};
 use everline_wire::sqlstate::SqlState;
 use everline_wire::tag::backend as tag;
 
-use super::backend_state::BackendState;
+use super::backend_state::{BackendState, UNKNOWN_OWNER};
 use super::conversation::Conversation;
 use super::pin::Pins;
 use super::pipeline::{Effects, Request, Segment};
@@ -157,7 +157,7 @@ impl Conversation {
                     | Request::Bind
                     | Request::DescribeStatement
                     | Request::DescribePortal
-                    | Request::Execute
+                    | Request::Execute(_)
                     | Request::Close { .. }
                     | Request::Sync(_)
                     | Request::Query(_)
@@ -219,7 +219,7 @@ impl Conversation {
                 Action::Forward
             }
             tag::COMMAND_COMPLETE | tag::EMPTY_QUERY | tag::PORTAL_SUSPENDED => {
-                if let Some(Request::Execute) = self.pipeline.first() {
+                if let Some(Request::Execute(_)) = self.pipeline.first() {
                     self.pipeline.pop();
                 }
                 self.copy_in = false;
@@ -299,12 +299,12 @@ impl Conversation {
                 // It closed a statement that the connection still has, under a name that we
                 // would give again.
                 Request::Close { ours: true } => backend.spoiled = true,
-                Request::Parse { id: None, .. } => backend.unnamed_owner = None,
+                Request::Parse { id: None, .. } => backend.unnamed_owner = Some(UNKNOWN_OWNER),
                 Request::ParseAnswered { .. }
                 | Request::Bind
                 | Request::DescribeStatement
                 | Request::DescribePortal
-                | Request::Execute
+                | Request::Execute(_)
                 | Request::Close { ours: false }
                 | Request::CloseAnswered(_)
                 | Request::Sync(_)
@@ -321,19 +321,26 @@ impl Conversation {
             match request {
                 Request::Parse { name: Some(name), .. } | Request::ParseAnswered { name } => {
                     if name.is_empty() {
-                        self.unnamed = None;
+                        self.renew_unnamed(None);
                     } else {
                         self.names.remove(name);
                     }
                 }
+                Request::CloseAnswered(Some((name, statement))) if name.is_empty() => {
+                    self.renew_unnamed(Some(statement.clone()));
+                }
                 Request::CloseAnswered(Some((name, statement))) => {
                     self.names.insert(name, statement.clone());
+                }
+                Request::Execute(dropped) => {
+                    for (name, statement) in dropped {
+                        self.names.insert(name, statement.clone());
+                    }
                 }
                 Request::Parse { name: None, .. }
                 | Request::Bind
                 | Request::DescribeStatement
                 | Request::DescribePortal
-                | Request::Execute
                 | Request::Close { .. }
                 | Request::CloseAnswered(None)
                 | Request::Sync(_)
@@ -348,7 +355,7 @@ impl Conversation {
         let before = self.transaction.status();
         let failed = std::mem::take(&mut self.pipeline.failed);
         self.copy_in = false;
-        let segment = match self.pipeline.pop() {
+        let mut segment = match self.pipeline.pop() {
             Some(Request::Sync(segment) | Request::Query(segment)) => segment,
             // A Sync that reached the backend just after its COPY had failed.
             None => self.pipeline.open.take().unwrap_or_default(),
@@ -357,6 +364,11 @@ impl Conversation {
         self.transaction.told(status);
         if failed && segment.effects.has(Effects::DISCARDS) {
             backend.spoiled = true;
+        }
+        if failed {
+            for (name, statement) in segment.dropped.drain(..) {
+                self.names.insert(&name, statement);
+            }
         }
         self.settle_settings(segment, before, status, failed, backend);
         if status == TransactionStatus::Idle {

@@ -152,7 +152,7 @@ fn owed(requests: VecDeque<Request>, open: Option<Segment>) -> Vec<Owed> {
             | Request::Bind
             | Request::DescribeStatement
             | Request::DescribePortal
-            | Request::Execute
+            | Request::Execute(_)
             | Request::Close { ours: false }
             | Request::CloseAnswered(_) => unanswered.push(request),
         }
@@ -268,7 +268,7 @@ fn answer_rollback(owed: &Owed, out: &mut BytesMut) {
                 backend::no_data(out);
             }
             Request::DescribePortal => backend::no_data(out),
-            Request::Execute => backend::command_complete(out, "ROLLBACK"),
+            Request::Execute(_) => backend::command_complete(out, "ROLLBACK"),
             Request::Close { ours: false } | Request::CloseAnswered(_) => {
                 backend::close_complete(out);
             }

@@ -18,6 +18,8 @@ mod extended;
 mod from_backend;
 mod local;
 mod loss;
+#[cfg(test)]
+mod model_tests;
 pub mod pin;
 pub mod pipeline;
 #[cfg(test)]

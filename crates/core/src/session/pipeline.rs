@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use everline_wire::backend::TransactionStatus;
 
 use super::settings::Change;
-use super::statements::{Statement, StatementId};
+use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey};
 
 /// One request whose answer is owed.
@@ -32,8 +32,8 @@ pub enum Request {
     DescribeStatement,
     /// Describe of a portal.
     DescribePortal,
-    /// Execute.
-    Execute,
+    /// Execute, and the names that its statement gives up.
+    Execute(Dropped),
     /// Close of a portal; `ours` when the client knows nothing of it.
     Close {
         /// Whether we sent it for ourselves.
@@ -100,6 +100,8 @@ pub struct Segment {
     pub statements: u32,
     /// Settings it changes.
     pub changes: Vec<Change>,
+    /// Names of prepared statements that it gives up.
+    pub dropped: Dropped,
 }
 
 impl Segment {
@@ -204,7 +206,7 @@ impl Pipeline {
             | Request::Bind
             | Request::DescribeStatement
             | Request::DescribePortal
-            | Request::Execute
+            | Request::Execute(_)
             | Request::Close { .. }
             | Request::CloseAnswered(_)
             | Request::Ours => None,
@@ -234,7 +236,7 @@ impl Pipeline {
                 | Request::Bind
                 | Request::DescribeStatement
                 | Request::DescribePortal
-                | Request::Execute
+                | Request::Execute(_)
                 | Request::Close { .. }
                 | Request::CloseAnswered(_)
                 | Request::Ours => kept.push_back(request),

@@ -49,7 +49,7 @@ impl fmt::Debug for StatementId {
 }
 
 /// One statement that a client prepared.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Statement {
     /// Its name on backends.
     pub id: StatementId,
@@ -66,6 +66,9 @@ impl Statement {
         self.sql.len().saturating_add(self.types.len())
     }
 }
+
+/// Names given up by a statement that was forwarded; they come back when it was not carried out.
+pub type Dropped = Vec<(Box<[u8]>, Statement)>;
 
 /// The statements that one client has prepared by name.
 #[derive(Debug, Default)]
@@ -105,6 +108,11 @@ impl Names {
     pub fn clear(&mut self) {
         self.by_name.clear();
         self.bytes = 0;
+    }
+
+    /// Forgets them all, and returns them.
+    pub fn take(&mut self) -> Dropped {
+        std::mem::take(self).by_name.into_iter().collect()
     }
 }
 

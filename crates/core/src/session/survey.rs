@@ -4,6 +4,7 @@ use everline_wire::sql::{self, Verb};
 
 use super::pin::Pins;
 use super::settings::{Change, Key};
+use super::statements::Statement;
 
 /// What a statement does to the transaction it runs in, as far as its text tells.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -39,6 +40,9 @@ pub struct Survey {
     pub pins: Pins,
     /// Whether it drops prepared statements of the session.
     pub discards: bool,
+    /// The name that it deallocates, where it does only that; and, once it is known, what the
+    /// client means by it.
+    pub deallocates: Option<(Box<str>, Option<Box<Statement>>)>,
     /// Whether the text was longer than we look.
     pub cut: bool,
 }
@@ -55,8 +59,14 @@ impl Survey {
             if let Some(change) = change(&statement) {
                 survey.changes.push(change);
             }
+            if let Verb::Deallocate { name: Some(name) } = &statement.verb {
+                survey.deallocates = Some(((&**name).into(), None));
+            }
             survey.discards |=
                 matches!(statement.verb, Verb::DiscardAll | Verb::Deallocate { name: None });
+        }
+        if survey.controls.len() != 1 {
+            survey.deallocates = None;
         }
         if survey.controls.is_empty() {
             survey.controls.push(if cut { Control::Free } else { Control::Blank });
