@@ -101,11 +101,27 @@ fn a_name_given_twice_is_refused_by_postgresql_itself() {
          > S                                   | => S
          < 1 / Z:I                             | 1 / Z:I release
          > P:a:SELECT 2                        | lease
-         lease old                             | => P:#1:SELECT 1
+         lease old                             | => P:#1:SELECT 2
          > S                                   | => S
          < E:42P05 / Z:I                       | E:42P05 / Z:I release
          > B::a                                | lease
          lease old                             | => B::#1",
+    );
+}
+
+#[test]
+fn deallocate_by_sql_means_the_name_given_by_protocol() {
+    check(
+        "> P:a:SELECT 1                        | lease
+         lease                                 | => P:#1:SELECT 1
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > P::DEALLOCATE a                     | lease
+         lease                                 | => P::DEALLOCATE \"#1\"
+         > B:: / E: / S                        | => B:: / P:#1:SELECT 1 / E: / S
+         < 1 / 2 / 1 / C:DEALLOCATE / Z:I      | 1 / 2 / C:DEALLOCATE / Z:I release
+         > B::a                                | lease
+         lease old                             | => B::a",
     );
 }
 

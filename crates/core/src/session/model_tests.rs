@@ -7,6 +7,7 @@
 //! client from connection to connection, shows as a difference.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -201,6 +202,7 @@ impl Model {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, clippy::wildcard_enum_match_arm, reason = "one arm a verb")]
     fn run(
         &mut self,
         statement: &sql::Statement<'_>,
@@ -348,7 +350,7 @@ impl World {
                     assert!(client.lease.is_none());
                     client.lease = Some(free.swap_remove(choice % free.len()));
                 }
-                other => panic!("unexpected step {other:?}"),
+                step @ (Step::Whole | Step::Wait | Step::Close) => panic!("unexpected {step:?}"),
             }
         }
         client.pooled.extend_from_slice(&out.to_client.split());
@@ -391,7 +393,7 @@ fn show(mut bytes: &[u8]) -> String {
             }
             _ => String::from_utf8_lossy(body).replace('\0', ""),
         };
-        shown.push_str(&format!("{}[{body}] ", char::from(header.tag)));
+        write!(shown, "{}[{body}] ", char::from(header.tag)).unwrap();
         bytes = &bytes[header.total()..];
     }
     shown
