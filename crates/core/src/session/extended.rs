@@ -112,7 +112,15 @@ impl Conversation {
             return Ok(());
         }
         let id = statement.id;
-        if backend.prepared.touch(id) {
+        let refused = matches!(self.transaction, Transaction::Failed(_))
+            && !statement.survey.sole().is_some_and(leads_out);
+        if refused {
+            // PostgreSQL says so in its own words, whether it has the statement or not.
+            let text = id.name();
+            let Statement { sql, types, .. } = &statement;
+            frontend::parse(&mut out.to_backend, text.as_bytes(), sql, types);
+            self.pipeline.push(Request::Parse { name: Some(name.into()), id: None });
+        } else if backend.prepared.touch(id) {
             self.pipeline.push(Request::ParseAnswered { name: name.into() });
         } else {
             self.send_parse(&statement, Some(name.into()), backend, out);
