@@ -315,7 +315,7 @@ impl Drop for Node {
 
 /// Removes the System V segment of a postmaster that was killed: the kernel keeps it for ever.
 /// Its id stands on the seventh line of the file that the postmaster left behind.
-fn give_back_shared_memory(data: &Path) {
+pub(super) fn give_back_shared_memory(data: &Path) {
     let left = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
     let id = left.lines().nth(6).and_then(|line| line.split_ascii_whitespace().nth(1));
     if let Some(id) = id {
