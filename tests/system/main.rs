@@ -1,1 +1,12 @@
-//! System tests: one file per promise.
+//! System tests: Everline as a program, between real clients and a real PostgreSQL cluster.
+//!
+//! One file per promise. Each test has a cluster, ports and directories of its own and a bound on
+//! its time; all that it starts ends with it. What a machine cannot provide is reported as skipped,
+//! also to the file that `EVERLINE_SKIPPED_FILE` names.
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod scene;
+#[cfg(test)]
+mod seat;
