@@ -81,6 +81,7 @@ pub fn command() -> clap::Command {
     let check = clap::Command::new("check")
         .about("Read the configuration, connect to every backend, and say what was found")
         .after_help("The exit code is 0 when exactly one backend leads.")
+        .next_line_help(true)
         .args(arguments());
     clap::Command::new("everline")
         .version(env!("CARGO_PKG_VERSION"))
@@ -89,6 +90,7 @@ pub fn command() -> clap::Command {
             "A flag wins over its environment variable, that over the file, that over the default.",
         )
         .args_conflicts_with_subcommands(true)
+        .next_line_help(true)
         .args(arguments())
         .subcommand(check)
 }
@@ -98,7 +100,7 @@ fn arguments() -> impl Iterator<Item = Arg> {
         .long("config")
         .value_name("FILE")
         .value_parser(NonEmptyStringValueParser::new())
-        .help(format!("The configuration file, TOML [env: {FILE_VARIABLE}]"));
+        .help(format!("The configuration file, TOML.\n[env: {FILE_VARIABLE}]"));
     [file].into_iter().chain(SETTINGS.iter().map(argument))
 }
 
@@ -121,13 +123,37 @@ fn argument(setting: &'static Setting) -> Arg {
     }
 }
 
+/// The sentence, the environment's names and the default, each on lines of its own: clap breaks
+/// lines only with a feature that would bring another crate.
 fn help(setting: &Setting) -> String {
-    let mut text = setting.doc.trim_end_matches('.').to_owned();
-    let _ = write!(text, " [env: {}]", setting.variable()); // a String takes everything
+    let mut text = wrap(setting.doc);
+    let own = setting.variable();
+    let names = [own.as_str()].into_iter().chain(setting.variables.iter().copied());
+    // The older prefix is accepted, not advertised.
+    let names: Vec<&str> = names.filter(|name| !name.starts_with("EDGEDB_")).collect();
+    let _ = write!(text, "\n[env: {}]", names.join(", ")); // a String takes everything
     if !setting.default.is_empty() && setting.shape != Shape::Switch {
         let _ = write!(text, " [default: {}]", setting.default);
     }
     text
+}
+
+/// Columns of the help's text, which stands ten columns from the left.
+const HELP_COLUMNS: usize = 86;
+
+fn wrap(text: &str) -> String {
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for word in text.split(' ') {
+        let width = word.chars().count();
+        if column > 0 {
+            let fits = column + 1 + width <= HELP_COLUMNS;
+            wrapped.push(if fits { ' ' } else { '\n' });
+            column = if fits { column + 1 } else { 0 };
+        }
+        wrapped.push_str(word);
+        column += width;
+    }
+    wrapped
 }
 
 fn flags(matches: &ArgMatches) -> Given {

@@ -75,6 +75,8 @@ fn help_and_version_are_no_mistakes() {
     {
         assert!(exit.text.contains(part), "{part} is missing in\n{}", exit.text);
     }
+    let long = exit.text.lines().filter(|line| line.chars().count() > 100);
+    assert!(long.clone().all(|line| line.contains("[env: ")), "{:?}", long.collect::<Vec<_>>());
     assert!(run("check --help").unwrap_err().text.contains("exactly one backend leads"));
     let version = run("--version").unwrap_err();
     assert_eq!(version.text, concat!("everline ", env!("CARGO_PKG_VERSION")));

@@ -18,6 +18,9 @@ const COUNT: u32 = 3;
 /// How long sent bytes may go unacknowledged, where nothing else is set.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Linux refuses longer times (`MAX_TCP_KEEPIDLE`, include/net/tcp.h).
+const PROBE_MAX: Duration = Duration::from_secs(32_767);
+
 /// What is set on a TCP socket, besides `TCP_NODELAY`, which is always set: messages are written
 /// whole, so there is nothing to collect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,8 +56,8 @@ impl SocketOptions {
         let keepalive = match dsn.keepalive {
             Keepalive::Off => None,
             Keepalive::On { idle, interval, count } => Some(Probes {
-                idle: idle.unwrap_or(IDLE),
-                interval: interval.unwrap_or(INTERVAL),
+                idle: idle.unwrap_or(IDLE).min(PROBE_MAX),
+                interval: interval.unwrap_or(INTERVAL).min(PROBE_MAX),
                 count: count.unwrap_or(COUNT),
             }),
         };

@@ -1,6 +1,7 @@
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::dsn::Surroundings;
 
 #[tokio::test]
 async fn every_option_arrives_at_the_socket() {
@@ -20,4 +21,22 @@ async fn every_option_arrives_at_the_socket() {
         .unwrap();
     assert!(!socket.keepalive().unwrap());
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_millis(1500)));
+}
+
+#[tokio::test]
+async fn the_longest_times_of_a_dsn_are_not_refused_by_the_socket() {
+    let surroundings = Surroundings {
+        variable: &|_| None,
+        home: None,
+        user: None,
+        socket_directory: "/tmp".into(),
+    };
+    let text = "postgres://u@h?keepalives_idle=2000000000&keepalives_interval=2000000000\
+                &keepalives_count=127&tcp_user_timeout=2000000000";
+    let options = SocketOptions::from_dsn(&Dsn::parse(text, &surroundings).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    options.apply(&stream).unwrap();
+    let off = Dsn::parse("postgres://u@h?keepalives=0", &surroundings).unwrap();
+    assert_eq!(SocketOptions::from_dsn(&off).keepalive, None);
 }
