@@ -14,6 +14,7 @@ mod main_from;
 pub mod net;
 pub mod run;
 pub mod signals;
+pub mod sources;
 pub mod supervisor;
 
 pub use main_from::main_from;

@@ -45,10 +45,13 @@
 //! 11. A fixed leader ([`Mode::Fixed`]) is never given up by evidence: rules 1 to 4 do not apply, all
 //!     others do.
 //!
-//! Which primary becomes the leader is told at [`Election`].
+//! Which primary becomes the leader is told at [`Election`]; where another program names the leader,
+//! at [`Follow`].
 
 mod election;
 mod event;
+mod fence;
+mod follow;
 mod history;
 mod identity;
 mod machine;
@@ -56,6 +59,10 @@ mod mode;
 
 pub use election::{CANDIDATES_MAX, Candidate, Election, Offer, Refused};
 pub use event::{Availability, Effect, Event, Outcome, Unavailable};
+pub use fence::{BootTime, Vouched};
+pub use follow::{
+    Act, Announced, DENIED_INTERVAL, Follow, News, Observation, Publish, Why, Written,
+};
 pub use history::{Cause, Entry, HISTORY_MAX, History, Transition};
 pub use identity::{Identity, Lsn, Node, parse_lsn, parse_system_identifier, parse_timeline};
 pub use machine::{Machine, Phase, REFUSED_GRACE, State};

@@ -29,7 +29,7 @@ pub fn read(path: &Path, given: &mut Given) -> Result<(), ConfigError> {
     parse(path, &text, given)
 }
 
-fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
+pub(super) fn bounded(path: &Path, bytes_max: u64) -> Result<String, String> {
     let mut text = String::new();
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(bytes_max + 1).read_to_string(&mut text);

@@ -7,13 +7,14 @@ use std::time::Duration;
 use everline_wire::auth::secret::{Secret, Verifier};
 use everline_wire::sqlstate::SqlState;
 
-use super::dsn::{Dsn, Surroundings};
+use super::dsn::stolon::{self, Stolon};
+use super::dsn::{Dsn, DsnError, Surroundings};
 use super::given::{ConfigError, Given, GivenUser, Origin, Value};
 use super::value::{self, Zero};
 use super::{
     AuthMethod, BackendConfig, Config, Credential, FailoverConfig, FrontendConfig, HaMode,
     InFlightSelect, Listen, LogConfig, LogFormat, Percent, PoolConfig, PoolMode, ResolverChoice,
-    TlsFiles, UnreplayableState, User, file,
+    Source, TlsFiles, UnreplayableState, User, file,
 };
 
 impl Config {
@@ -34,6 +35,9 @@ impl Config {
         Layers { given: &flags, surroundings }.config()
     }
 }
+
+/// Longest file with a token, in bytes.
+const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
 struct Layers<'a> {
     given: &'a Given,
@@ -82,9 +86,15 @@ impl Layers<'_> {
             ));
         };
         let text = given.texts.first().map_or("", String::as_str);
-        let dsn = Dsn::parse(text, self.surroundings)
-            .map_err(|error| ConfigError::at(&given.origin, error))?;
+        let (source, dsn) = self.source(text, &given.origin)?;
         let adaptive = self.read("enable_backend_adaptive_ha", value::boolean)?;
+        if adaptive && source != Source::Dsn {
+            let problem = "adaptive HA has no place beside a stolon DSN: Stolon says who leads";
+            return Err(ConfigError::at(
+                &self.value("enable_backend_adaptive_ha")?.origin,
+                problem,
+            ));
+        }
         let disconnect_percent = self.read("backend_adaptive_ha_disconnect_percent", |text| {
             let percent = value::number(text, 1..=100).ok();
             let percent = percent.and_then(|percent| Percent::new(u8::try_from(percent).ok()?));
@@ -109,7 +119,35 @@ impl Layers<'_> {
             heartbeat_timeout: self.duration("heartbeat_timeout", Zero::Refused)?,
             accept_new_cluster: self.read("accept_new_cluster", value::boolean)?,
             dsn,
+            source,
         })
+    }
+
+    fn source(&self, text: &str, origin: &Origin) -> Result<(Source, Dsn), ConfigError> {
+        let wrong = |error: DsnError| ConfigError::at(origin, error);
+        let Some((mut stolon, dsn)) = Stolon::parse(text, self.surroundings).map_err(wrong)? else {
+            return Ok((Source::Dsn, Dsn::parse(text, self.surroundings).map_err(wrong)?));
+        };
+        if stolon.token.is_none() {
+            stolon.token = self.consul_token()?;
+        }
+        Ok((Source::Stolon(Box::new(stolon)), dsn))
+    }
+
+    /// Consul's token from outside the DSN: the file's, else the environment's.
+    fn consul_token(&self) -> Result<Option<Secret>, ConfigError> {
+        let Some(given) = self.given.get("consul_token_file") else {
+            let token = (self.surroundings.variable)("CONSUL_HTTP_TOKEN");
+            let token = token.filter(|token| !token.is_empty());
+            let token = token.map(|token| stolon::token(&token)).transpose();
+            return token.map_err(|error| ConfigError(format!("CONSUL_HTTP_TOKEN: {error}")));
+        };
+        let path = Given::path(given);
+        let wrong = |problem: String| {
+            ConfigError::at(&given.origin, format!("{}: {problem}", path.display()))
+        };
+        let text = file::bounded(&path, TOKEN_FILE_BYTES_MAX).map_err(wrong)?;
+        stolon::token(&text).map(Some).map_err(|error| wrong(error.to_string()))
     }
 
     fn dial_timeout(&self, dsn: &Dsn) -> Result<Duration, ConfigError> {

@@ -221,3 +221,34 @@ fn no_secret_is_ever_shown() {
     given.add_flag(&SETTINGS[0], vec!["postgres://app:hush@h".to_owned()]);
     assert!(!format!("{given:?}").contains("hush"));
 }
+
+#[test]
+fn a_stolon_dsn_brings_its_source_and_its_token_from_wherever_it_is() {
+    const STOLON: &str = "stolon+consul+http://c1,c2/main?pguser=u&pgpassword=p";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "from-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let in_dsn = format!("{STOLON}&token=from-dsn");
+    let environment = ("CONSUL_HTTP_TOKEN", "from-env");
+    for (dsn, flags, variables, token) in [
+        (STOLON, vec![], vec![], None),
+        (STOLON, vec![], vec![environment], Some("from-env")),
+        (STOLON, vec![("consul_token_file", path)], vec![environment], Some("from-file")),
+        (STOLON, vec![], vec![("CONSUL_HTTP_TOKEN_FILE", path)], Some("from-file")),
+        (&in_dsn, vec![("consul_token_file", path)], vec![environment], Some("from-dsn")),
+    ] {
+        let mut variables = variables;
+        variables.push(("GEL_SERVER_BACKEND_DSN", dsn)); // Gel's name works as for postgres://
+        let backend = load(&flags, &variables, "").unwrap().backend;
+        let Source::Stolon(stolon) = backend.source else { panic!("{dsn} is no source") };
+        assert_eq!(stolon.token.as_ref().map(Secret::reveal), token);
+        assert_eq!((backend.dsn.user.as_str(), backend.ha), ("u", HaMode::Fixed));
+    }
+    for (key, value, says) in [
+        ("enable_backend_adaptive_ha", "true", "adaptive HA has no place beside a stolon DSN"),
+        ("consul_token_file", "/nowhere", "--consul-token-file: /nowhere: No such file"),
+    ] {
+        let error = load(&[("backend_dsn", STOLON), (key, value)], &[], "").unwrap_err();
+        assert!(error.contains(says), "{error}");
+    }
+}

@@ -16,6 +16,7 @@ use everline_wire::auth::secret::{Secret, Verifier};
 use everline_wire::sqlstate::SqlState;
 
 use dsn::Dsn;
+use dsn::stolon::Stolon;
 pub use given::{ConfigError, Given, Origin};
 
 /// The checked configuration.
@@ -40,8 +41,10 @@ pub struct Config {
 /// Where PostgreSQL is, and how its health is judged.
 #[derive(Clone, Debug)]
 pub struct BackendConfig {
-    /// `backend_dsn`.
+    /// `backend_dsn`: how to log in, and where, unless a source says that.
     pub dsn: Dsn,
+    /// Who says where the leader is.
+    pub source: Source,
     /// How backend connections are watched: `enable_backend_adaptive_ha`.
     pub ha: HaMode,
     /// `resolver`.
@@ -56,6 +59,15 @@ pub struct BackendConfig {
     pub heartbeat_timeout: Duration,
     /// `accept_new_cluster`: whether another system identifier behind the name is accepted.
     pub accept_new_cluster: bool,
+}
+
+/// Who says where the leader is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Source {
+    /// The hosts of the DSN.
+    Dsn,
+    /// Stolon's sentinel, by way of Consul.
+    Stolon(Box<Stolon>),
 }
 
 /// How the leader is found.

@@ -82,8 +82,9 @@ pub const SETTINGS: &[Setting] = &[
         "DSN",
         "",
         "Where PostgreSQL is and how to log in there: postgres://user:password@host/database, with \
-         libpq's parameters. Arguments can be seen by every user of the machine, the environment \
-         and the file cannot.",
+         libpq's parameters, or where Stolon says who leads: \
+         stolon+consul+http(s)://agent:8500/cluster?pguser=... Arguments can be seen by every user \
+         of the machine, the environment and the file cannot.",
     )
     .or(&["GEL_SERVER_BACKEND_DSN", "EDGEDB_SERVER_BACKEND_DSN"]),
     text(
@@ -162,6 +163,15 @@ pub const SETTINGS: &[Setting] = &[
         "How often the name in the DSN is looked up while all is well, to notice early that it has \
          moved.",
     ),
+    text(
+        HA,
+        "consul_token_file",
+        "FILE",
+        "",
+        "A file with Consul's ACL token, for a stolon DSN without token=. Where neither is given \
+         CONSUL_HTTP_TOKEN counts.",
+    )
+    .or(&["CONSUL_HTTP_TOKEN_FILE"]),
     switch(
         HA,
         "accept_new_cluster",

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 pub enum DsnError {
     /// The scheme is another one, or there is none.
     #[error(
-        "the scheme of the backend DSN is expected to be postgres:// or postgresql://{}",
+        "the scheme of the backend DSN is expected to be postgres://, postgresql:// or \
+         stolon+consul+http(s)://{}",
         .found.as_deref().map(|scheme| format!(", not {scheme}://")).unwrap_or_default()
     )]
     Scheme {

@@ -12,6 +12,7 @@ mod known;
 mod passfile;
 mod read;
 mod ssl;
+pub mod stolon;
 mod surroundings;
 mod uri;
 
@@ -28,7 +29,8 @@ pub use surroundings::Surroundings;
 /// A checked data source name with every default filled in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Dsn {
-    /// The hosts in the order in which they were written; never empty, at most [`HOSTS_MAX`].
+    /// The hosts in the order in which they were written, at most [`HOSTS_MAX`]; none where a
+    /// source names the leader, one or more everywhere else.
     pub hosts: Vec<HostPort>,
     /// The role to log in as.
     pub user: String,
@@ -96,6 +98,9 @@ impl Dsn {
     /// The password of the DSN's own user at its first host that has one.
     #[must_use]
     pub fn own_password(&self) -> Option<&Secret> {
+        if self.password.is_some() {
+            return self.password.as_ref();
+        }
         self.hosts.iter().find_map(|host| {
             self.password_for(&host.host.to_string(), host.port, &self.database, &self.user)
         })

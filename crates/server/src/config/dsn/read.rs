@@ -33,6 +33,11 @@ impl Given {
         self.values.insert(name, value);
     }
 
+    /// Takes a parameter back, with its value.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.values.remove(name)
+    }
+
     /// Takes a parameter by the name that was written.
     pub(super) fn add(
         &mut self,
@@ -64,7 +69,10 @@ impl Given {
     }
 
     /// Fills in from the environment what the DSN left out.
-    fn add_environment(&mut self, surroundings: &Surroundings<'_>) -> Result<(), DsnError> {
+    pub(super) fn add_environment(
+        &mut self,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<(), DsnError> {
         let names_host = self.values.contains_key("host");
         for parameter in PARAMETERS {
             let Some(value) = parameter.variable.and_then(|name| surroundings.get(name)) else {
@@ -134,9 +142,19 @@ pub(super) fn value_error(name: &'static str, problem: String) -> DsnError {
 /// See [`Dsn::parse`].
 pub(super) fn dsn(text: &str, surroundings: &Surroundings<'_>) -> Result<Dsn, DsnError> {
     let given = given(text, surroundings)?;
+    let hosts = hosts(&given, surroundings)?;
+    checked(&given, hosts, surroundings)
+}
+
+/// Everything but the hosts.
+pub(super) fn checked(
+    given: &Given,
+    hosts: Vec<HostPort>,
+    surroundings: &Surroundings<'_>,
+) -> Result<Dsn, DsnError> {
     let user = given.get("user").map(str::to_owned).or_else(|| surroundings.user.clone());
     let user = user.ok_or(DsnError::NoUser)?;
-    let ssl = ssl::settings(&given, surroundings)?;
+    let ssl = ssl::settings(given, surroundings)?;
     let channel_binding = given.word(
         "channel_binding",
         &[
@@ -148,33 +166,39 @@ pub(super) fn dsn(text: &str, surroundings: &Surroundings<'_>) -> Result<Dsn, Ds
     given.word("gssencmode", &[("disable", ()), ("prefer", ())])?;
     given.word("min_protocol_version", &[("3.0", ())])?;
     Ok(Dsn {
-        hosts: hosts(&given, surroundings)?,
+        hosts,
         password: given.get("password").map(|text| Secret::plain(text.to_owned())),
-        passfile: passfile(&given, surroundings)?,
+        passfile: passfile(given, surroundings)?,
         database: given.get("dbname").unwrap_or(&user).to_owned(),
         user,
         ssl,
         channel_binding: channel_binding.unwrap_or(ChannelBinding::Prefer),
-        require_auth: require_auth(&given)?,
+        require_auth: require_auth(given)?,
         connect_timeout: given.duration("connect_timeout", Duration::from_secs(1))?,
-        target_session_attrs: target(&given)?,
+        target_session_attrs: target(given)?,
         application_name: given
             .get("application_name")
             .or_else(|| given.get("fallback_application_name"))
             .map(str::to_owned),
-        settings: settings(&given),
-        keepalive: keepalive(&given)?,
+        settings: settings(given),
+        keepalive: keepalive(given)?,
         tcp_user_timeout: given.duration("tcp_user_timeout", Duration::from_millis(1))?,
     })
 }
 
-fn given(text: &str, surroundings: &Surroundings<'_>) -> Result<Given, DsnError> {
+/// What no DSN of any kind may be.
+pub(super) fn bounded(text: &str) -> Result<(), DsnError> {
     if text.len() > DSN_BYTES_MAX {
         return Err(DsnError::TooLong { max: DSN_BYTES_MAX });
     }
     if text.contains('\0') {
         return Err(DsnError::Syntax("the backend DSN holds a NUL character".to_owned()));
     }
+    Ok(())
+}
+
+fn given(text: &str, surroundings: &Surroundings<'_>) -> Result<Given, DsnError> {
+    bounded(text)?;
     let mut given = Given::default();
     if let Some(rest) = uri::SCHEMES.into_iter().find_map(|scheme| text.strip_prefix(scheme)) {
         uri::read(rest, &mut given)?;
@@ -238,7 +262,7 @@ fn ports(given: &Given, count: usize) -> Result<Vec<u16>, DsnError> {
         given.get("port").map_or_else(Vec::new, |list| list.split(',').collect());
     let mut ports = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        ports.push(port(text).ok_or_else(|| {
+        ports.push(port(text, PORT).ok_or_else(|| {
             let entry = index + 1;
             value_error("port", format!(
                 "(entry {entry}) has to be a number between 1 and 65535; in a URI a / or @ within \
@@ -254,9 +278,9 @@ fn ports(given: &Given, count: usize) -> Result<Vec<u16>, DsnError> {
     }
 }
 
-fn port(text: &str) -> Option<u16> {
+pub(super) fn port(text: &str, default: u16) -> Option<u16> {
     match text.trim_ascii() {
-        "" => Some(PORT),
+        "" => Some(default),
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
             digits.parse().ok().filter(|port| *port > 0)
         }

@@ -25,7 +25,7 @@ pub(super) fn read(rest: &str, given: &mut Given) -> Result<(), DsnError> {
     query.map_or(Ok(()), |query| parameters(query, shown, given))
 }
 
-fn user_info<'a>(rest: &'a str, given: &mut Given) -> Result<&'a str, DsnError> {
+pub(super) fn user_info<'a>(rest: &'a str, given: &mut Given) -> Result<&'a str, DsnError> {
     let Some(at) = rest.find(['@', '/']).filter(|at| rest.get(*at..).is_some_and(is_at)) else {
         return Ok(rest);
     };
@@ -47,7 +47,7 @@ fn is_at(text: &str) -> bool {
     text.starts_with('@')
 }
 
-fn hosts<'a>(mut rest: &'a str, given: &mut Given) -> Result<&'a str, DsnError> {
+pub(super) fn hosts<'a>(mut rest: &'a str, given: &mut Given) -> Result<&'a str, DsnError> {
     let mut hosts: Vec<String> = Vec::new();
     let mut ports: Vec<String> = Vec::new();
     loop {
@@ -123,7 +123,7 @@ fn parameters(query: &str, shown: Shown, given: &mut Given) -> Result<(), DsnErr
 }
 
 /// Undoes percent-encoding. A `+` stays a plus.
-fn decode(text: &str, place: &str) -> Result<String, DsnError> {
+pub(super) fn decode(text: &str, place: &str) -> Result<String, DsnError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {

@@ -1,0 +1,4 @@
+//! Where leader news comes from. A source yields observations and performs what `core::ha` decides
+//! about them; it never decides by itself.
+
+pub mod stolon;
