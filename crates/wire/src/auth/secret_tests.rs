@@ -73,6 +73,15 @@ fn saslprep_where_it_applies_and_the_raw_password_where_not() {
     assert_ne!(key("\u{ad}"), key(""), "nothing would be left: as it is");
 }
 
+/// What PostgreSQL 15 stored for a password of which `SASLprep` leaves nothing.
+#[test]
+fn postgresql_takes_the_raw_password_too() {
+    let stored = "SCRAM-SHA-256$4096:SWNcNMaVthzASgsOcmRd0A==$\
+                  gyGgJTY5kPdyndZHM38/TMm+9LhRt5VXnEwH5dPj3iA=:\
+                  Iqfds/n3DALVMqi1oNUEW3xdnPrG/d+/pKH5Q0Y69W4=";
+    assert!(stored.parse::<ScramVerifier>().unwrap().matches("\u{ad}"));
+}
+
 #[test]
 fn a_mock_is_steady_and_never_matches() {
     let mock = |key: u8, user| ScramVerifier::mock(&[key; 32], user, FEW);

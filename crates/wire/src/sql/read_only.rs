@@ -2,7 +2,7 @@
 
 use super::{
     lexer::{Lexer, Token},
-    name::Keyword,
+    name::{Keyword, listed},
 };
 
 /// Functions of PostgreSQL that change nothing, in order. Names of types are among them: a cast may
@@ -164,15 +164,6 @@ fn is_operator(word: &[u8]) -> bool {
     let possible = word.len() <= 6
         && word.first().is_some_and(|byte| b"fijlo".contains(&byte.to_ascii_lowercase()));
     possible && listed(BEHIND_OPERAND, word)
-}
-
-fn listed(list: &[&str], word: &[u8]) -> bool {
-    let mut lower = [0; 32];
-    let Some(lower) = lower.get_mut(..word.len()) else { return false };
-    lower.copy_from_slice(word);
-    lower.make_ascii_lowercase();
-    let lower: &[u8] = lower;
-    list.binary_search_by(|entry| entry.as_bytes().cmp(lower)).is_ok()
 }
 
 #[cfg(test)]

@@ -60,15 +60,17 @@ enum Routine {
     Made,
     /// `BEGIN`, and what comes next decides.
     Begin,
-    /// In the body, this deep in `CASE`s, the body itself counted.
-    Body(usize),
+    /// In the body, where a statement of it or its end begins.
+    BodyStart,
+    /// In a statement of the body, where END is that of a CASE, or a name.
+    Body,
     /// It makes no routine.
     Other,
 }
 
 impl Nesting {
     fn outside(self) -> bool {
-        self.parentheses == 0 && !matches!(self.routine, Routine::Body(_))
+        self.parentheses == 0 && !matches!(self.routine, Routine::BodyStart | Routine::Body)
     }
 
     #[inline]
@@ -100,12 +102,11 @@ impl Routine {
             (Self::Or, b"REPLACE") => Self::Replace,
             (Self::Create | Self::Replace, b"FUNCTION" | b"PROCEDURE") => Self::Made,
             (Self::Made | Self::Begin, b"BEGIN") => Self::Begin,
-            (Self::Begin, b"ATOMIC") => Self::Body(1),
+            (Self::Begin, b"ATOMIC") => Self::BodyStart,
+            (Self::BodyStart, b"END") => Self::Made,
+            (Self::BodyStart | Self::Body, _) if token == Token::Symbol(b';') => Self::BodyStart,
+            (Self::BodyStart | Self::Body, _) => Self::Body,
             (Self::Made | Self::Begin, _) => Self::Made,
-            (Self::Body(depth), b"CASE") => Self::Body(depth.saturating_add(1)),
-            (Self::Body(1), b"END") => Self::Made,
-            (Self::Body(depth), b"END") => Self::Body(depth.saturating_sub(1)),
-            (Self::Body(depth), _) => Self::Body(depth),
             (Self::Nothing | Self::Create | Self::Or | Self::Replace | Self::Other, _) => {
                 Self::Other
             }

@@ -259,44 +259,50 @@ impl<'a> Head<'a> {
     }
 
     fn set(mut self) -> Verb<'a> {
-        if self.take(b"LOCAL") {
-            let transaction = self.take(b"TRANSACTION");
-            return if transaction {
-                Verb::SetTransaction { plain: false }
-            } else {
-                Verb::SetLocal
-            };
-        }
-        if self.take(b"TRANSACTION") {
-            let Modes { plain, count, .. } = self.transaction_modes();
-            return Verb::SetTransaction { plain: plain && count > 0 };
-        }
-        let mut ahead = self;
-        if ahead.take(b"SESSION") {
-            let name = match ahead.peek_keyword().as_bytes() {
-                b"AUTHORIZATION" => "session_authorization",
-                b"CHARACTERISTICS" => "session characteristics",
-                b"TRANSACTION" => return Verb::SetTransaction { plain: false },
-                _ => return ahead.setting().map_or(Verb::Other, |name| Verb::Set { name }),
-            };
-            return Verb::Set { name: Cow::Borrowed(name) };
+        if !self.is_plain_setting() {
+            if self.take(b"LOCAL") {
+                let transaction = self.take(b"TRANSACTION");
+                return if transaction {
+                    Verb::SetTransaction { plain: false }
+                } else {
+                    Verb::SetLocal
+                };
+            }
+            if self.take(b"TRANSACTION") {
+                let Modes { plain, count, .. } = self.transaction_modes();
+                return Verb::SetTransaction { plain: plain && count > 0 };
+            }
+            if self.take(b"SESSION") {
+                let name = match self.peek_keyword().as_bytes() {
+                    b"AUTHORIZATION" => "session_authorization",
+                    b"CHARACTERISTICS" => "session characteristics",
+                    b"TRANSACTION" => return Verb::SetTransaction { plain: false },
+                    _ => return self.setting().map_or(Verb::Other, |name| Verb::Set { name }),
+                };
+                return Verb::Set { name: Cow::Borrowed(name) };
+            }
         }
         self.setting().map_or(Verb::Other, |name| Verb::Set { name })
     }
 
+    /// Whether a setting's name is next, though it may look like a keyword (`session.user = 'x'`).
+    fn is_plain_setting(mut self) -> bool {
+        self.next();
+        matches!(self.peek(), Some(Token::Symbol(b'=' | b'.'))) || self.take(b"TO")
+    }
+
     /// The name of a setting, where it has one behind SET or RESET.
     fn setting(&mut self) -> Option<Cow<'a, str>> {
+        let plain = self.is_plain_setting();
         let mut ahead = *self;
-        let first = ahead.next_keyword();
-        // Those with a syntax of their own are followed by a value; a plain name by `=` or `TO`.
-        let plain = ahead.peek() == Some(Token::Symbol(b'=')) || ahead.take(b"TO");
-        let known = match first.as_bytes() {
-            b"TIME" if ahead.peek_keyword().as_bytes() == b"ZONE" => Some("timezone"),
-            b"NAMES" if !plain => Some("client_encoding"),
-            b"ROLE" => Some("role"),
-            b"SCHEMA" if !plain => Some("search_path"),
-            b"XML" if ahead.peek_keyword().as_bytes() == b"OPTION" => Some("xmloption"),
-            _ => None,
+        let words = (ahead.next_keyword(), ahead.peek_keyword());
+        let known = match (words.0.as_bytes(), words.1.as_bytes()) {
+            (b"TIME", b"ZONE") => Some("timezone"),
+            (b"NAMES", _) if !plain => Some("client_encoding"),
+            (b"ROLE", _) if !plain => Some("role"),
+            (b"SCHEMA", _) if !plain => Some("search_path"),
+            (b"XML", b"OPTION") => Some("xmloption"),
+            (_, _) => None,
         };
         if let Some(name) = known {
             *self = ahead;
