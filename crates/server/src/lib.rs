@@ -11,6 +11,7 @@ pub mod config;
 pub mod frontend;
 pub mod log;
 mod main_from;
+pub mod metrics;
 pub mod net;
 pub mod run;
 pub mod signals;

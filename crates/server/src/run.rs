@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::http;
-use crate::admin::metrics::Metrics;
 use crate::admin::status::Observer;
 use crate::backend::dial::{Dialer, Login};
 use crate::backend::pool::{PoolSettings, Pools, Terms};
@@ -28,6 +27,7 @@ use crate::config::{
     UnreplayableState, User as ConfigUser,
 };
 use crate::frontend::{Context, Method, User, accept};
+use crate::metrics::Metrics;
 use crate::net::listen::{Listener, bind_tcp};
 use crate::net::socket::SocketOptions;
 use crate::net::tls::{FrontendTls, TlsError};

@@ -1,5 +1,4 @@
-//! For those who watch: counters, status, the HTTP listener.
+//! For those who watch: status, the HTTP listener.
 
 pub mod http;
-pub mod metrics;
 pub mod status;

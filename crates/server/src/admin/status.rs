@@ -8,8 +8,8 @@ use everline_core::ha::{Availability, Entry, History};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::metrics::Metrics;
 use crate::backend::pool::Pools;
+use crate::metrics::Metrics;
 use crate::supervisor::StatusHandle;
 
 /// The state of the server at one moment. Holds no secret: no password, no statement.

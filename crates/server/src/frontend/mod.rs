@@ -1,4 +1,4 @@
-//! The clients' side: accept, log in, and carry each session's conversation.
+//! What clients meet: accept, log in, and carry each session's conversation.
 
 pub mod accept;
 pub mod cancel;
@@ -15,9 +15,9 @@ use everline_wire::auth::KEY_BYTES;
 use everline_wire::auth::secret::{ScramVerifier, Secret};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::metrics::Metrics;
 use crate::backend::dial::Login;
 use crate::backend::pool::{Pools, Terms};
+use crate::metrics::Metrics;
 use crate::net::tls::FrontendTls;
 use cancel::Cancels;
 
