@@ -20,7 +20,8 @@
 //!
 //! * **It returns.** No input makes it panic, overflow, recurse or loop: each byte is looked at a
 //!   number of times that the code fixes, so reading takes time in proportion to the bytes at hand.
-//!   (Checking a password takes what the verifier's iterations say, and those are never the peer's.)
+//!   (Checking a password takes what the verifier's iterations say, and those are never the
+//!   peer's.)
 //! * **It allocates nothing that the peer can size.** Views borrow. A length or a count that is
 //!   named in a message is compared with the bytes that are there and never reserved. What is owned
 //!   is bounded: a startup packet by [`startup::STARTUP_BYTES_MAX`] and

@@ -90,7 +90,11 @@ proptest! {
 
     #[test]
     fn statements_and_portals_read_back(
-        name in text(20), sql in text(80), rest in bytes(40), kind in target(), rows in any::<i32>(),
+        name in text(20),
+        sql in text(80),
+        rest in bytes(40),
+        kind in target(),
+        rows in any::<i32>(),
     ) {
         let out = written(|out| frontend::query(out, &sql));
         prop_assert_eq!(Query::parse(body(&out, b'Q')), Ok(Query { sql: &sql, complete: true }));
@@ -198,7 +202,10 @@ proptest! {
     ) {
         let input = [&length.to_be_bytes()[..], &code.to_be_bytes(), &rest].concat();
         match parse_startup(&input) {
-            Ok(None) => prop_assert!((input.len()..=STARTUP_BYTES_MAX).contains(&usize::try_from(length).unwrap())),
+            Ok(None) => {
+                let length = usize::try_from(length).unwrap();
+                prop_assert!((input.len()..=STARTUP_BYTES_MAX).contains(&length));
+            }
             Ok(Some((read, _))) => prop_assert_eq!(read, usize::try_from(length).unwrap()),
             Err(StartupError::Length { length: named }) => prop_assert_eq!(named, length),
             Err(error) => prop_assert!(!error.to_string().is_empty()),

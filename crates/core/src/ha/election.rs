@@ -21,8 +21,8 @@ const REFUSALS_MAX: usize = 64;
 ///   would take writes that are lost when it is rewound.
 /// * Another system identifier is another cluster: refused, unless the setting accepts it; and even
 ///   then a candidate of the known cluster goes first.
-/// * Who is clearly right is elected at once: the last leader itself, or a higher timeline than its.
-///   Anyone else waits [`Election::grace`] for the answers that are still out.
+/// * Who is clearly right is elected at once: the last leader itself, or a higher timeline than
+///   its. Anyone else waits [`Election::grace`] for the answers that are still out.
 /// * While a leader works, only a strictly higher timeline takes its place; an equal one does if no
 ///   name leads to the leader any more.
 #[derive(Debug)]
@@ -174,7 +174,8 @@ impl<T> Election<T> {
     }
 
     /// Judges a primary met while the leader works. `named` says whether a name still leads to the
-    /// leader. On `Ok(true)` it has been elected in the leader's place; `Ok(false)`: it stays as is.
+    /// leader. On `Ok(true)` it has been elected in the leader's place; `Ok(false)`: it stays as
+    /// is.
     ///
     /// # Errors
     /// Why it can never be the leader, and whether that is reported for the first time.

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 const GRACE: Duration = Duration::from_millis(200);
 
-/// `a/2@30` answered at address `a`, on timeline 2, at position 30; `a/2@30!5` after a restart at 5;
-/// `a/2@30#8` is of system 8 instead of 7; `a/?` does not say anything about itself.
+/// `a/2@30` answered at address `a`, on timeline 2, at position 30; `a/2@30!5` after a restart at
+/// 5; `a/2@30#8` is of system 8 instead of 7; `a/?` does not say anything about itself.
 fn node(words: &str) -> Node {
     let (address, rest) = words.split_once('/').unwrap();
     if rest == "?" {

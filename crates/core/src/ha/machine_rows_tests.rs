@@ -60,8 +60,8 @@ const ROWS: &str = "
     failover      tick            | failover
 ";
 
-/// Every state, the ways into it, and every event: what happens is written here, and that nothing is
-/// left out is counted.
+/// Every state, the ways into it, and every event: what happens is written here, and that nothing
+/// is left out is counted.
 #[test]
 fn every_state_and_every_event() {
     let mut seen = BTreeSet::new();

@@ -56,7 +56,8 @@ impl fmt::Display for Percent {
     }
 }
 
-/// How long evidence is collected: at most one day, so that adding it to an instant cannot overflow.
+/// How long evidence is collected: at most one day, so that adding it to an instant cannot
+/// overflow.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct UnhealthyMin(Duration);
 

@@ -98,11 +98,9 @@ impl Settings {
         if self == from {
             return;
         }
-        let identity = |key: &Key| matches!(key, Key::Setting(name) if **name == *ROLE || **name == *AUTHORIZATION);
-        let identity_differs = [AUTHORIZATION, ROLE].iter().any(|name| {
-            let key = Key::Setting((*name).into());
-            self.get(&key) != from.get(&key)
-        });
+        let identities = [AUTHORIZATION, ROLE].map(|name| Key::Setting(name.into()));
+        let identity = |key: &Key| identities.contains(key);
+        let identity_differs = identities.iter().any(|key| self.get(key) != from.get(key));
         if identity_differs {
             sql.extend_from_slice(b"RESET SESSION AUTHORIZATION;RESET ROLE;");
         }

@@ -17,7 +17,8 @@ pub fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Bytes> {
     Some(Bytes::copy_from_slice(digest(algorithm, certificate).as_ref()))
 }
 
-/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { OID, parameters }, … }`
+/// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, … }`, the algorithm being
+/// `SEQUENCE { OID, parameters }`.
 fn signature_hash(certificate: &[u8]) -> Option<&'static Algorithm> {
     let (certificate, _) = take(SEQUENCE, certificate)?;
     let (_, rest) = take(SEQUENCE, certificate)?;

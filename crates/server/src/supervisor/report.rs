@@ -148,7 +148,8 @@ impl Reports {
 }
 
 impl Reporter {
-    /// Takes the suspicions: the epoch whose leader is suspected, if any, and whether a dial failed.
+    /// Takes the suspicions: the epoch whose leader is suspected, if any, and whether a dial
+    /// failed.
     pub(super) fn take_suspicions(&self) -> (Option<u64>, bool) {
         let epoch = self.0.suspected.swap(0, Ordering::Relaxed);
         let dial_failed = self.0.dial_failed.swap(false, Ordering::Relaxed);
