@@ -50,6 +50,10 @@ pub const PORTALS_MAX: usize = 1_000;
 /// PostgreSQL's `authentication_timeout`.
 pub const LOGIN_MAX: Duration = Duration::from_mins(1);
 
+/// Connections beyond `clients_max` that may be at their first packets: a cancel request must get
+/// through when every place is taken.
+pub const NEWCOMERS_MAX: usize = 256;
+
 /// How long a cancel request may take to reach the backend.
 pub const CANCEL_MAX: Duration = Duration::from_secs(5);
 

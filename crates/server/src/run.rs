@@ -41,7 +41,7 @@ const IDLE_MAX: Duration = Duration::from_mins(10);
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
 /// File descriptors beside those of clients and backends.
-const SPARE_DESCRIPTORS: u64 = 256;
+const SPARE_DESCRIPTORS: u64 = 512;
 
 /// Why the server does not run.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use everline_core::limits::LOGIN_MAX;
+use everline_core::limits::{LOGIN_MAX, NEWCOMERS_MAX};
 use everline_core::pool::plan::PoolId;
 use everline_core::refusal::Refusal;
 use everline_core::session::backend_state::Parameters;
@@ -34,6 +34,9 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
     let clients = context.metrics.clients.fetch_add(1, Ordering::Relaxed);
     context.metrics.accepted.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(&context);
+    if clients >= context.clients_max.saturating_add(NEWCOMERS_MAX) {
+        return; // not even a word: whoever floods us must not keep us writing
+    }
     let mut slot = Some(stream);
     let opened = match timeout(LOGIN_MAX, open(&context, &mut slot, clients)).await {
         Ok(opened) => opened,
