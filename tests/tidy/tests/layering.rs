@@ -37,6 +37,7 @@ type Used = (&'static str, &'static [&'static str]);
 /// * `run` is where everything meets, and nobody uses it but the program's entry.
 /// * `backend` and the supervisor meet in the ends of their channels: the supervisor dials through
 ///   `backend`, and `backend` reads the target and reports.
+/// * A source yields observations and knows neither `backend` nor the supervisor.
 /// * Nobody but `run` knows the admin pages.
 const MAY_USE: &[(&str, &[Used])] = &[
     ("admin", &[("backend", &[]), ("metrics", &[]), ("supervisor", &[])]),
@@ -68,10 +69,12 @@ const MAY_USE: &[(&str, &[Used])] = &[
             ("metrics", &[]),
             ("net", &[]),
             ("signals", &[]),
+            ("sources", &[]),
             ("supervisor", &[]),
         ],
     ),
     ("signals", &[]),
+    ("sources", &[("config", &[]), ("net", &[])]),
     ("supervisor", &[("backend", &[]), ("config", &[])]),
 ];
 
