@@ -129,6 +129,7 @@ async fn a_promotion_is_followed_although_the_old_leader_still_answers() {
         assert!(before.ended.is_cancelled());
         assert_eq!((stage.leader().as_str(), stage.target().epoch), ("b available", 2));
         assert!(!stage.told().contains("a unavailable"), "{}", stage.told());
+        assert_eq!(world.facts().links[&'a'], 0, "the old system connection is closed");
         stage.until(600.0).await;
         assert_eq!(stage.target().epoch, 2, "and it stays there");
         stage.end().await;
@@ -201,6 +202,51 @@ async fn one_server_with_two_addresses_named_in_turns_is_one_reign() {
             world.name("db", Dns::To(if turn % 2 == 0 { "a" } else { "b" }));
         }
         assert_eq!(stage.order(), "1 - unavailable; 1 a available");
+        stage.end().await;
+    })
+    .await;
+}
+
+/// One address of several in turn, and dials that take longer than a turn.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_rotates_hides_no_leader() {
+    bounded(async {
+        let world = World::new(&[("db", "a")], &[('a', PRIMARY), ('b', STANDBY), ('c', STANDBY)]);
+        world.node('a', |node| node.latency = Duration::from_millis(300));
+        let rotating = world.clone();
+        tokio::spawn(async move {
+            loop {
+                for to in ["b", "c", "a"] {
+                    sleep(Duration::from_millis(120)).await;
+                    rotating.name("db", Dns::To(to));
+                }
+            }
+        });
+        let stage = Stage::new(&world, &["db"]);
+        for second in [3, 63, 123] {
+            stage.until(f64::from(second)).await;
+            assert_eq!((stage.leader().as_str(), stage.target().epoch), ("a available", 1));
+            world.cut('a');
+        }
+        stage.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_election_is_dropped_with_the_hosts() {
+    bounded(async {
+        let names = [("h1", "a"), ("h2", "b"), ("h3", "c")];
+        let world = World::new(&names, &[('a', PRIMARY), ('b', PRIMARY), ('c', STANDBY)]);
+        world.node('b', |node| node.does = Does::Hangs);
+        let stage = Stage::new(&world, &["h1", "h2"]);
+        stage.until(0.1).await;
+        stage.handle.control.follow(settings(&["h3"]).hosts).await;
+        stage.until(10.0).await;
+        assert_eq!(stage.leader(), "- unavailable");
+        world.promote('c', 1);
+        stage.until(10.2).await;
+        assert_eq!(stage.leader(), "c available");
         stage.end().await;
     })
     .await;

@@ -4,7 +4,7 @@
 //! seconds while there is one. Each round asks every name anew; each answer leads to dials of the
 //! addresses to which none is under way. So a dial that hangs holds up nothing but itself.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use everline_core::retry::{Backoff, Pace};
@@ -22,6 +22,10 @@ const LOOK_GAP_MIN: Duration = Duration::from_millis(250);
 
 /// How often is looked while no name leads to the leader any more, at the slowest.
 const ASTRAY_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// How long an address counts as named after the last answer that held it. A name server that gives
+/// out one address of several in turn must not make each of them doubtful in the next instant.
+const NAMED_FOR: Duration = Duration::from_secs(1);
 
 /// A system connection that stood for less is no success: the backoff goes on.
 const STOOD_MIN: Duration = Duration::from_secs(1);
@@ -46,6 +50,8 @@ struct Known {
     asking: bool,
     /// What the last answer said.
     endpoints: Vec<Endpoint>,
+    /// When each address was last in an answer, as far as that counts.
+    named: BTreeMap<Address, Instant>,
     /// Whether the last question was answered.
     fresh: bool,
 }
@@ -118,6 +124,7 @@ impl Search {
         &mut self,
         question: &Question,
         answer: Option<Vec<Endpoint>>,
+        now: Instant,
     ) -> Vec<Endpoint> {
         if question.edition != self.edition {
             return Vec::new();
@@ -126,6 +133,8 @@ impl Search {
         known.asking = false;
         known.fresh = answer.is_some();
         if let Some(endpoints) = answer {
+            known.named.retain(|_, at| now < *at + NAMED_FOR);
+            known.named.extend(endpoints.iter().map(|endpoint| (endpoint.address.clone(), now)));
             known.endpoints = endpoints;
         } else if !matches!(self.aim, Aim::Seek { .. }) {
             return Vec::new();
@@ -139,7 +148,7 @@ impl Search {
             }
         }
         if let Aim::Watch { leader, looked_at, .. } = &self.aim
-            && !self.is_named(leader)
+            && !self.is_named(leader, now)
         {
             self.next_at = self.next_at.min(*looked_at + ASTRAY_INTERVAL_MAX);
         }
@@ -156,10 +165,13 @@ impl Search {
         self.dialling.len() + self.hosts.iter().filter(|known| known.asking).count()
     }
 
-    /// Whether a name leads to this address; yes as long as any name has no fresh answer.
-    pub(super) fn is_named(&self, address: &Address) -> bool {
+    /// Whether a name leads to this address, or led there a moment ago; yes as long as any name has
+    /// no fresh answer.
+    pub(super) fn is_named(&self, address: &Address, now: Instant) -> bool {
         self.hosts.iter().any(|known| {
-            !known.fresh || known.endpoints.iter().any(|endpoint| endpoint.address == *address)
+            let in_last = known.endpoints.iter().any(|endpoint| endpoint.address == *address);
+            let recent = known.named.get(address).is_some_and(|at| now < *at + NAMED_FOR);
+            !known.fresh || in_last || recent
         })
     }
 
@@ -219,7 +231,7 @@ impl Aim {
 
 impl Known {
     const fn new(host: HostPort) -> Self {
-        Self { host, asking: false, endpoints: Vec::new(), fresh: false }
+        Self { host, asking: false, endpoints: Vec::new(), named: BTreeMap::new(), fresh: false }
     }
 }
 

@@ -41,6 +41,10 @@ impl Test {
         self.search.round(now, &mut self.rng)
     }
 
+    fn resolved(&mut self, question: &Question, answer: Option<Vec<Endpoint>>) -> Vec<Endpoint> {
+        self.search.resolved(question, answer, Instant::now())
+    }
+
     /// Milliseconds from the start to the next round.
     fn next(&self) -> u128 {
         self.search.next_at().duration_since(self.start).as_millis()
@@ -58,7 +62,7 @@ async fn every_name_is_asked_in_every_round_but_once_at_a_time() {
     assert_eq!(test.search.outstanding(), 2);
     assert!((25..=50).contains(&test.next()), "{}", test.next());
     assert!(test.round(10).is_empty(), "not due");
-    test.search.resolved(&questions[0], Some(Vec::new()));
+    test.resolved(&questions[0], Some(Vec::new()));
     let again = test.round(60);
     assert_eq!(again.len(), 1, "the other is still under way");
     assert_eq!(again[0].host, host("h1"));
@@ -69,11 +73,11 @@ async fn every_name_is_asked_in_every_round_but_once_at_a_time() {
 async fn an_address_is_dialled_once_at_a_time() {
     let mut test = Test::new(&["h1"]);
     let question = test.round(0).remove(0);
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&[1, 2, 1]))), endpoints(&[1, 2]));
+    assert_eq!(test.resolved(&question, Some(endpoints(&[1, 2, 1]))), endpoints(&[1, 2]));
     assert_eq!(test.search.outstanding(), 2);
     test.search.dialled(&endpoint(1).address);
     let question = test.round(60).remove(0);
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&[1, 2, 3]))), endpoints(&[1, 3]));
+    assert_eq!(test.resolved(&question, Some(endpoints(&[1, 2, 3]))), endpoints(&[1, 3]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -81,24 +85,24 @@ async fn dials_under_way_are_bounded() {
     let mut test = Test::new(&["h1"]);
     let question = test.round(0).remove(0);
     let many: Vec<u8> = (0..=255).collect();
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&many))).len(), DIALS_MAX);
+    assert_eq!(test.resolved(&question, Some(endpoints(&many))).len(), DIALS_MAX);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_an_answer_the_last_addresses_are_dialled_while_seeking_alone() {
     let mut test = Test::new(&["h1"]);
     let question = test.round(0).remove(0);
-    test.search.resolved(&question, Some(endpoints(&[1, 2])));
+    test.resolved(&question, Some(endpoints(&[1, 2])));
     for last in [1, 2] {
         test.search.dialled(&endpoint(last).address);
     }
     let question = test.round(60).remove(0);
-    assert_eq!(test.search.resolved(&question, None), endpoints(&[1, 2]));
+    assert_eq!(test.resolved(&question, None), endpoints(&[1, 2]));
     test.search.dialled(&endpoint(2).address);
     let now = test.at(100);
     test.search.watch(endpoint(1).address, now);
     let question = test.round(5100).remove(0);
-    assert_eq!(test.search.resolved(&question, None), Vec::new());
+    assert_eq!(test.resolved(&question, None), Vec::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,7 +115,7 @@ async fn a_look_spares_the_leader() {
     assert!(test.round(4999).is_empty());
     let question = test.round(5000).remove(0);
     assert_eq!(test.next(), 10_000);
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&[1, 2]))), endpoints(&[2]));
+    assert_eq!(test.resolved(&question, Some(endpoints(&[1, 2]))), endpoints(&[2]));
     assert_eq!(test.next(), 10_000);
 }
 
@@ -121,10 +125,10 @@ async fn a_name_that_leads_astray_is_looked_at_every_second() {
     let now = test.at(0);
     test.search.watch(endpoint(1).address, now);
     let question = test.round(5000).remove(0);
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&[2]))), endpoints(&[2]));
+    assert_eq!(test.resolved(&question, Some(endpoints(&[2]))), endpoints(&[2]));
     assert_eq!(test.next(), 6000);
     let question = test.round(6000).remove(0);
-    assert_eq!(test.search.resolved(&question, Some(endpoints(&[1]))), Vec::new());
+    assert_eq!(test.resolved(&question, Some(endpoints(&[1]))), Vec::new());
     assert_eq!(test.next(), 11_000);
 }
 
@@ -132,16 +136,32 @@ async fn a_name_that_leads_astray_is_looked_at_every_second() {
 async fn an_address_is_unnamed_only_if_every_name_says_so() {
     let mut test = Test::new(&["h1", "h2"]);
     let address = endpoint(1).address;
-    assert!(test.search.is_named(&address), "nothing has been said");
+    assert!(test.search.is_named(&address, Instant::now()), "nothing has been said");
     let questions = test.round(0);
-    test.search.resolved(&questions[0], Some(endpoints(&[2])));
-    assert!(test.search.is_named(&address), "h2 has not been answered");
-    test.search.resolved(&questions[1], None);
-    assert!(test.search.is_named(&address), "h2 could not be answered");
+    test.resolved(&questions[0], Some(endpoints(&[2])));
+    assert!(test.search.is_named(&address, Instant::now()), "h2 has not been answered");
+    test.resolved(&questions[1], None);
+    assert!(test.search.is_named(&address, Instant::now()), "h2 could not be answered");
     let questions = test.round(60);
-    test.search.resolved(&questions[1], Some(endpoints(&[3])));
-    assert!(!test.search.is_named(&address));
-    assert!(test.search.is_named(&endpoint(3).address));
+    test.resolved(&questions[1], Some(endpoints(&[3])));
+    assert!(!test.search.is_named(&address, Instant::now()));
+    assert!(test.search.is_named(&endpoint(3).address, Instant::now()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_counts_as_named_for_a_second() {
+    let mut test = Test::new(&["h1"]);
+    let (one, two) = (endpoint(1).address, endpoint(2).address);
+    let question = test.round(0).remove(0);
+    test.resolved(&question, Some(endpoints(&[1])));
+    let question = test.round(60).remove(0);
+    test.search.resolved(&question, Some(endpoints(&[2])), test.at(60));
+    assert!(test.search.is_named(&one, test.at(999)));
+    assert!(!test.search.is_named(&one, test.at(1000)));
+    assert!(test.search.is_named(&two, test.at(60_000)), "in the last answer");
+    let question = test.round(1060).remove(0);
+    test.search.resolved(&question, Some(endpoints(&[3])), test.at(1060));
+    assert_eq!(test.search.hosts[0].named.len(), 1, "what does not count is forgotten");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,6 +189,15 @@ async fn a_connection_that_stood_is_followed_by_a_round_at_once() {
     test.search.watch(endpoint(1).address, stood);
     test.search.seek(broke, &mut test.rng);
     assert!((2026..=2101).contains(&test.next()), "{}", test.next());
+    // And one that did lets the backoff begin anew.
+    for ms in [3000, 4000, 5000] {
+        test.round(ms);
+    }
+    let (stood, broke) = (test.at(5000), test.at(6000));
+    test.search.watch(endpoint(1).address, stood);
+    test.search.seek(broke, &mut test.rng);
+    test.round(6000);
+    assert!((6025..=6050).contains(&test.next()), "{}", test.next());
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,10 +205,10 @@ async fn answers_about_an_older_list_of_hosts_are_dropped() {
     let mut test = Test::new(&["h1"]);
     let old = test.round(0).remove(0);
     test.search.follow(vec![host("h2")]);
-    assert_eq!(test.search.resolved(&old, Some(endpoints(&[1]))), Vec::new());
+    assert_eq!(test.resolved(&old, Some(endpoints(&[1]))), Vec::new());
     assert_eq!(test.search.outstanding(), 0);
     let new = test.round(60).remove(0);
     assert_eq!(new.host, host("h2"));
-    assert_eq!(test.search.resolved(&new, Some(endpoints(&[2]))), endpoints(&[2]));
+    assert_eq!(test.resolved(&new, Some(endpoints(&[2]))), endpoints(&[2]));
     assert_eq!(test.search.addresses(), ["db (10.0.0.2:5432)"]);
 }

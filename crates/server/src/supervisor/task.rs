@@ -196,9 +196,10 @@ impl<S: Scout> Supervisor<S> {
                 None
             }
         };
-        let endpoints = self.search.resolved(question, answer);
+        let now = Instant::now();
+        let endpoints = self.search.resolved(question, answer, now);
         self.status.lock().addresses = self.search.addresses();
-        let deadline = Instant::now() + self.settings.dial_timeout;
+        let deadline = now + self.settings.dial_timeout;
         for endpoint in endpoints {
             let scout = self.scout.clone();
             self.status.lock().counters.dials += 1;
@@ -213,11 +214,12 @@ impl<S: Scout> Supervisor<S> {
     fn met(&mut self, endpoint: Endpoint, found: Found<S::Link>) {
         self.told.remove(&endpoint.to_string());
         let node = node(&endpoint, found.identity);
-        let named = |address| self.search.is_named(address);
+        let now = Instant::now();
+        let named = |address| self.search.is_named(address, now);
         let Some(leader) = self.leader.as_ref().filter(|_| self.link.is_some()) else {
             if named(&endpoint.address) {
-                let (now, with) = (Instant::now().into_std(), Primary { endpoint, found });
-                match self.election.offer(node.clone(), with, now) {
+                let with = Primary { endpoint, found };
+                match self.election.offer(node.clone(), with, now.into_std()) {
                     Offer::Stands => {}
                     Offer::Refused { reason, first } => self.refused(&node, reason, first),
                 }
@@ -338,9 +340,6 @@ impl<S: Scout> Supervisor<S> {
 
     /// Elects, if the time has come.
     fn decide(&mut self) {
-        if !self.search.is_seeking() {
-            return;
-        }
         let now = Instant::now().into_std();
         if let Some(Candidate { node, with }) = self.election.decide(now, self.search.outstanding())
         {

@@ -8,6 +8,8 @@ use everline_wire::sqlstate::SqlState;
 use tokio::time::{Instant, sleep};
 
 use super::super::Registration;
+use super::{Done, Supervisor};
+use crate::backend::system::LinkEnd;
 use world::{Dns, Does, PRIMARY, STANDBY, Stage, World, bounded, settings};
 
 #[path = "rivals_tests.rs"]
@@ -63,8 +65,9 @@ async fn a_frozen_leader_is_noticed_after_interval_and_timeout() {
         stage.until(60.0).await;
         assert!(stage.told().contains("\n14.001 1 a unavailable\n"), "{}", stage.told());
         assert!(stage.told().ends_with("\n44.001 2 - unavailable\n"), "{}", stage.told());
-        let evidence = stage.handle.status.snapshot();
-        assert_eq!(evidence.phase(), Phase::Failover, "only the system connection existed");
+        let status = stage.handle.status.snapshot();
+        assert_eq!(status.phase(), Phase::Failover, "only the system connection existed");
+        assert_eq!(status.counters.outages, 1);
         stage.end().await;
     })
     .await;
@@ -188,12 +191,12 @@ async fn a_primary_to_which_no_name_leads_any_more_is_not_elected() {
         world.node('a', |node| node.does = Does::Hangs);
         stage.until(11.0).await;
         world.name("db", Dns::To("b"));
-        stage.until(12.0).await;
+        stage.until(12.5).await;
         world.node('a', |node| node.does = Does::Primary); // its dial hangs since 10 s
-        stage.until(13.0).await;
+        stage.until(13.5).await;
         assert_eq!(stage.leader(), "a unavailable");
         world.promote('b', 2);
-        stage.until(13.2).await;
+        stage.until(13.7).await;
         assert_eq!(stage.leader(), "b available");
         stage.end().await;
     })
@@ -310,6 +313,66 @@ async fn a_leader_without_a_free_slot_stays_available() {
         assert_eq!(stage.handle.status.snapshot().phase(), Phase::Healthy);
         drop(pool);
         stage.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_refuses_for_another_reason_is_not_available() {
+    bounded(async {
+        let world = World::new(&[("db", "a")], &[('a', PRIMARY)]);
+        let stage = Stage::new(&world, &["db"]);
+        stage.until(9.0).await;
+        let pool: Vec<Registration> = (0..5).map(|_| stage.handle.reporter.opened(1)).collect();
+        stage.until(10.0).await;
+        world.node('a', |node| node.does = Does::Refuses(SqlState::CANNOT_CONNECT_NOW));
+        world.cut('a');
+        stage.until(20.0).await;
+        assert!(stage.told().ends_with("10.000 1 a unavailable\n"), "{}", stage.told());
+        drop(pool);
+        stage.end().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn suspicions_of_a_past_epoch_are_dropped() {
+    bounded(async {
+        let world = World::new(&[("db", "a")], &[('a', PRIMARY)]);
+        let stage = Stage::new(&world, &["db"]);
+        stage.until(9.2).await;
+        stage.handle.control.reconnect().await;
+        stage.until(9.7).await;
+        let before = stage.handle.status.snapshot().counters.heartbeats;
+        stage.handle.reporter.suspect(1);
+        stage.until(9.8).await;
+        assert_eq!(stage.handle.status.snapshot().counters.heartbeats, before);
+        stage.handle.reporter.suspect(2);
+        stage.until(9.9).await;
+        let status = stage.handle.status.snapshot();
+        assert_eq!((status.counters.heartbeats, status.counters.suspicions), (before + 1, 1));
+        stage.end().await;
+    })
+    .await;
+}
+
+/// A connection that ended in the instant in which another took its place.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_an_earlier_system_connection_is_no_news() {
+    bounded(async {
+        let world = World::new(&[("db", "a")], &[('a', PRIMARY)]);
+        let (mut supervisor, handle) = Supervisor::new(settings(&["db"]), world);
+        while supervisor.link.is_none() {
+            supervisor.begin_round();
+            let done = supervisor.tasks.join_next().await.unwrap().unwrap();
+            supervisor.done(done);
+            supervisor.decide();
+        }
+        let broken = || LinkEnd::Broken(String::new());
+        supervisor.done(Done::LinkEnded(supervisor.links - 1, broken()));
+        assert!(handle.target.borrow().is_available());
+        supervisor.done(Done::LinkEnded(supervisor.links, broken()));
+        assert!(!handle.target.borrow().is_available());
     })
     .await;
 }

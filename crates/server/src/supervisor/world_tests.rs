@@ -81,6 +81,8 @@ pub(super) struct Facts {
     dialling: BTreeMap<char, u32>,
     pub(super) resolves: u32,
     pub(super) dials: BTreeMap<char, u32>,
+    /// System connections that stand, by node.
+    pub(super) links: BTreeMap<char, i32>,
 }
 
 #[derive(Clone, Debug)]
@@ -211,6 +213,9 @@ impl World {
             }
             changed.changed().await.unwrap();
         };
+        if node.does == Does::Primary {
+            *self.facts().links.entry(letter).or_default() += 1;
+        }
         match node.does {
             Does::Primary => Ok(Found {
                 identity: Identity {
@@ -256,6 +261,12 @@ pub(super) struct FakeLink {
     incarnation: u64,
     changed: watch::Receiver<()>,
     answer_at: Option<Instant>,
+}
+
+impl Drop for FakeLink {
+    fn drop(&mut self) {
+        *self.world.facts().links.get_mut(&self.letter).unwrap() -= 1;
+    }
 }
 
 impl Link for FakeLink {

@@ -102,7 +102,7 @@ pub async fn keep(
                 }
                 Err(end) => return end,
             },
-            () = ask_now.notified(), if asked.is_none() => {
+            () = ask_now.notified() => {
                 ask_at = ask_at.min(last_asked + ASK_GAP_MIN);
             }
             () = sleep_until(wake_at) => match &mut asked {

@@ -68,11 +68,15 @@ struct Test {
 
 impl Test {
     fn new(asks: impl IntoIterator<Item = Ask>) -> Self {
+        Self::with(BEAT, asks)
+    }
+
+    fn with(beat: Beat, asks: impl IntoIterator<Item = Ask>) -> Self {
         let (say, says) = mpsc::unbounded_channel();
         let asked = Arc::<Mutex<Vec<Instant>>>::default();
         let link = Scripted { says, asked: Arc::clone(&asked), asks: asks.into_iter().collect() };
         let (counts, ask_now) = (Counts::default(), Arc::new(Notify::new()));
-        let task = tokio::spawn(keep(link, BEAT, counts.clone(), Arc::clone(&ask_now)));
+        let task = tokio::spawn(keep(link, beat, counts.clone(), Arc::clone(&ask_now)));
         Self { say, asked, counts, ask_now, task, start: Instant::now() }
     }
 
@@ -138,6 +142,21 @@ async fn signs_of_life_elsewhere_are_seen_within_half_a_second() {
     test.at(3100).await;
     let (_, ended) = test.ended().await;
     assert_eq!(ended, 6000, "seen at 3 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn life_before_the_question_does_not_count() {
+    let test = Test::new([]);
+    test.at(900).await;
+    test.counts.0.0.store(1, Ordering::Relaxed);
+    assert_eq!(test.ended().await.1, 4000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_is_exact_though_its_sixth_is_not_a_whole_number() {
+    let beat = Beat { interval: Duration::from_secs(1), timeout: Duration::from_millis(1001) };
+    let test = Test::with(beat, []);
+    assert_eq!(test.ended().await.1, 2001);
 }
 
 #[tokio::test(start_paused = true)]

@@ -128,6 +128,17 @@ async fn a_node_without_a_free_slot_is_recognised() {
     assert!(answer.unwrap_err().is_full());
 }
 
+#[tokio::test]
+async fn a_fatal_refusal_is_the_last_word() {
+    let script = Script::login()
+        .hear(frontend_tag::QUERY)
+        .error(Severity::Fatal, SqlState::INSUFFICIENT_PRIVILEGE, "out")
+        .step(Step::Close);
+    let (_backend, answer) = ask(script).await;
+    let error = answer.unwrap_err();
+    assert_eq!(error.to_string(), "the node did not say who it is: FATAL 42501: out");
+}
+
 /// Starts a link whose backend goes on with `script` after it has said that it is a primary.
 async fn link(script: impl FnOnce(Script) -> Script) -> (FakeBackend, SystemLink) {
     let (backend, answer) = ask(script(row(Script::login(), &PRIMARY))).await;
@@ -181,13 +192,14 @@ async fn other_words_and_the_end_are_heard() {
                 report.notice_response(out);
                 parameter_status(out, "TimeZone", "UTC");
                 parameter_status(out, "in_hot_standby", "off");
+                parameter_status(out, "is_superuser", "on");
                 parameter_status(out, "in_hot_standby", "on");
             })
             .error(Severity::Fatal, SqlState::QUERY_CANCELED, "idle for too long")
             .step(Step::Close)
     })
     .await;
-    for expected in [Heard::Other, Heard::Other, Heard::Other, Heard::Standby] {
+    for expected in [Heard::Other, Heard::Other, Heard::Other, Heard::Other, Heard::Standby] {
         assert_eq!(hear(&mut link).await.unwrap(), expected);
     }
     let end = hear(&mut link).await.unwrap_err();
