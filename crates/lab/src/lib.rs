@@ -5,6 +5,7 @@
 //! What a machine cannot provide is [`Error::Skip`], which a test reports as skipped.
 
 pub mod client;
+pub mod consul;
 pub mod dns;
 pub mod everline;
 pub mod fake_backend;
