@@ -14,6 +14,7 @@ mod message;
 pub mod ports;
 pub mod postgres;
 pub mod process;
+pub mod stolon;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ mod template;
 
 pub use cluster::{Cluster, ClusterOptions};
 pub use install::Installation;
+pub(crate) use node::rows;
 pub use node::{Node, Stop};
 
 /// The superuser; from 127.0.0.0/8 it needs no password.

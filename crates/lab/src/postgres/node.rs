@@ -335,7 +335,7 @@ impl Drop for Task {
 }
 
 /// The rows among the answers to a simple query.
-pub(super) fn rows(messages: &[SimpleQueryMessage]) -> Vec<Vec<Option<String>>> {
+pub(crate) fn rows(messages: &[SimpleQueryMessage]) -> Vec<Vec<Option<String>>> {
     let mut rows = Vec::new();
     for message in messages {
         if let SimpleQueryMessage::Row(row) = message {
