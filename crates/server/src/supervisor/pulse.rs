@@ -33,4 +33,8 @@ impl Watch for Pulse {
         status.round_trip = Some(round_trip);
         status.counters.heartbeats += 1;
     }
+
+    fn doubtful(&self) {
+        self.reporter.doubt(self.epoch);
+    }
 }

@@ -36,6 +36,8 @@ struct Shared {
     /// The newest epoch whose leader is suspected; 0: none.
     suspected: AtomicU64,
     dial_failed: AtomicBool,
+    /// The newest epoch whose leader is late with an answer; 0: none.
+    doubted: AtomicU64,
     nudge: Notify,
 }
 
@@ -64,6 +66,7 @@ pub(super) fn channel(room: usize) -> (Reporter, Reports) {
         life: AtomicU64::new(0),
         suspected: AtomicU64::new(0),
         dial_failed: AtomicBool::new(false),
+        doubted: AtomicU64::new(0),
         nudge: Notify::new(),
     });
     let reporter = Reporter(shared);
@@ -96,6 +99,19 @@ impl Reporter {
     pub fn dial_failed(&self, epoch: u64, _error: &DialError) {
         self.0.dial_failed.store(true, Ordering::Relaxed);
         self.suspect(epoch);
+    }
+
+    /// The leader of `epoch` is late with an answer and silent otherwise: the names are asked often
+    /// until it is heard again. For the heartbeat alone.
+    pub(super) fn doubt(&self, epoch: u64) {
+        self.0.doubted.fetch_max(epoch, Ordering::Relaxed);
+        self.0.nudge.notify_one();
+    }
+
+    /// Takes the doubt: the epoch whose leader is late, if any.
+    pub(super) fn take_doubt(&self) -> Option<u64> {
+        let epoch = self.0.doubted.swap(0, Ordering::Relaxed);
+        (epoch > 0).then_some(epoch)
     }
 
     /// Something was read from a backend connection of `epoch`. Cheap enough for every read.

@@ -20,6 +20,13 @@ const DIALS_MAX: usize = 64;
 /// The shortest time between two rounds while the system connection stands.
 const LOOK_GAP_MIN: Duration = Duration::from_millis(250);
 
+/// The time between two rounds while the leader is late with an answer: its name may lead to the
+/// next one long before it is given up.
+const DOUBT_GAP: Duration = Duration::from_millis(100);
+
+/// How long one doubt lasts unless it is renewed.
+const DOUBT: Duration = Duration::from_secs(1);
+
 /// How often is looked while no name leads to the leader any more, at the slowest.
 const ASTRAY_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
@@ -61,7 +68,7 @@ enum Aim {
     /// There is no system connection.
     Seek { since: Instant },
     /// There is one, to this address.
-    Watch { leader: Address, since: Instant, looked_at: Instant },
+    Watch { leader: Address, since: Instant, looked_at: Instant, doubt_until: Instant },
 }
 
 /// A question to the resolver.
@@ -100,9 +107,9 @@ impl Search {
         }
         let wait = match &mut self.aim {
             Aim::Seek { since } => self.backoff.wait(now.saturating_duration_since(*since), rng),
-            Aim::Watch { looked_at, .. } => {
+            Aim::Watch { looked_at, doubt_until, .. } => {
                 *looked_at = now;
-                self.look_interval
+                if now < *doubt_until { DOUBT_GAP } else { self.look_interval }
             }
         };
         self.next_at = now + wait;
@@ -196,7 +203,7 @@ impl Search {
 
     /// The system connection stands at this address.
     pub(super) fn watch(&mut self, leader: Address, now: Instant) {
-        self.aim = Aim::Watch { leader, since: now, looked_at: now };
+        self.aim = Aim::Watch { leader, since: now, looked_at: now, doubt_until: now };
         self.next_at = now + self.look_interval;
     }
 
@@ -204,6 +211,14 @@ impl Search {
     pub(super) fn nudge(&mut self) {
         if let Aim::Watch { looked_at, .. } = &self.aim {
             self.next_at = self.next_at.min(*looked_at + LOOK_GAP_MIN);
+        }
+    }
+
+    /// The leader is late with an answer: looks at once, and often for a while.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if let Aim::Watch { looked_at, doubt_until, .. } = &mut self.aim {
+            *doubt_until = now + DOUBT;
+            self.next_at = self.next_at.min(*looked_at + DOUBT_GAP);
         }
     }
 

@@ -212,3 +212,22 @@ async fn answers_about_an_older_list_of_hosts_are_dropped() {
     assert_eq!(test.resolved(&new, Some(endpoints(&[2]))), endpoints(&[2]));
     assert_eq!(test.search.addresses(), ["db (10.0.0.2:5432)"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_doubtful_leaders_name_is_asked_often_and_only_while_the_doubt_lasts() {
+    let mut test = Test::new(&["db"]);
+    let questions = test.round(0);
+    test.resolved(&questions[0], Some(endpoints(&[1])));
+    test.search.watch(endpoint(1).address, test.at(0));
+    assert_eq!(test.next(), 5_000);
+    test.search.doubt(test.at(1_250));
+    let mut rounds = Vec::new();
+    for ms in (1_250..4_000).step_by(50) {
+        for question in test.round(ms) {
+            rounds.push(ms);
+            test.resolved(&question, Some(endpoints(&[1])));
+        }
+    }
+    assert_eq!(rounds, (1_250..=2_250).step_by(100).collect::<Vec<_>>());
+    assert_eq!(test.next(), 2_250 + 5_000, "then at the usual pace");
+}

@@ -325,6 +325,9 @@ impl<S: Scout> Supervisor<S> {
     }
 
     fn nudged(&mut self) {
+        if self.reports.reporter.take_doubt() == Some(self.machine.epoch()) {
+            self.search.doubt(Instant::now());
+        }
         let (suspected, dial_failed) = self.reports.reporter.take_suspicions();
         if suspected != Some(self.machine.epoch()) {
             return; // of an epoch that is over

@@ -25,6 +25,10 @@ pub trait Watch: Send + 'static {
 
     /// The leader has answered as a primary, this long after it was asked.
     fn answered(&self, round_trip: Duration);
+
+    /// An answer is late and nothing else was heard of the leader either: said again at every
+    /// look, a quarter of a second apart with the default timeout, until something is heard.
+    fn doubtful(&self);
 }
 
 /// How the system connection ended.
@@ -42,7 +46,7 @@ pub enum LinkEnd {
 const ASK_GAP_MIN: Duration = Duration::from_millis(100);
 
 /// How many times the signs of life are looked at while an answer is late.
-const LOOKS: u32 = 6;
+const LOOKS: u32 = 12;
 
 /// A question whose answer has not come.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +126,7 @@ pub async fn keep(
                     } else if now >= asked.quiet_since + beat.timeout {
                         return silence(beat);
                     } else {
+                        watch.doubtful();
                         asked.look_again(now, beat);
                     }
                 }

@@ -45,7 +45,7 @@ impl Link for Scripted {
 }
 
 #[derive(Clone, Default)]
-struct Counts(Arc<(AtomicU32, AtomicU32)>);
+struct Counts(Arc<(AtomicU32, AtomicU32, AtomicU32)>);
 
 impl Watch for Counts {
     fn heard_elsewhere(&self) -> bool {
@@ -54,6 +54,10 @@ impl Watch for Counts {
 
     fn answered(&self, _round_trip: Duration) {
         self.0.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn doubtful(&self) {
+        self.0.2.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -134,14 +138,26 @@ async fn other_words_are_signs_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signs_of_life_elsewhere_are_seen_within_half_a_second() {
+async fn signs_of_life_elsewhere_are_seen_within_a_quarter_of_a_second() {
     let test = Test::new([]);
     test.counts.0.0.store(1, Ordering::Relaxed); // before the question: does not count
     test.at(2600).await;
     test.counts.0.0.store(1, Ordering::Relaxed);
     test.at(3100).await;
     let (_, ended) = test.ended().await;
-    assert_eq!(ended, 6000, "seen at 3 s");
+    assert_eq!(ended, 5750, "seen at 2.75 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_doubted_at_every_look_until_something_is_heard() {
+    let test = Test::new([]);
+    test.at(1_240).await;
+    assert_eq!(test.counts.0.2.load(Ordering::Relaxed), 0, "asked at 1 s, not late yet");
+    test.at(1_760).await;
+    assert_eq!(test.counts.0.2.load(Ordering::Relaxed), 3);
+    test.say(Heard::Primary);
+    test.at(1_990).await;
+    assert_eq!(test.counts.0.2.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -153,7 +169,7 @@ async fn life_before_the_question_does_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_timeout_is_exact_though_its_sixth_is_not_a_whole_number() {
+async fn the_timeout_is_exact_though_its_twelfth_is_not_a_whole_number() {
     let beat = Beat { interval: Duration::from_secs(1), timeout: Duration::from_millis(1001) };
     let test = Test::with(beat, []);
     assert_eq!(test.ended().await.1, 2001);
