@@ -5,7 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::data::Clusterdata;
+use super::real::{Programs, Stolon};
 use super::{Pace, ProxyInfo, active, proxy};
+use crate::Error;
+use crate::consul::{Agent, Kind};
+use crate::postgres::APP_DATABASE;
 
 fn info(uid: &str, info_uid: &str, generation: u64) -> ProxyInfo {
     let timeout = Duration::from_secs(3);
@@ -87,4 +91,32 @@ fn a_proxy_is_read_in_stolons_spelling() {
     assert_eq!((read.uid.as_str(), read.generation), ("bc1677a1", 33));
     assert_eq!(read.timeout, Duration::from_secs(15));
     assert!(proxy(br#"{"infoUID":"1","uid":"2","generation":3}"#, None).is_err());
+}
+
+#[test]
+fn the_real_programs_make_a_cluster_and_change_its_leader() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let test = async {
+        Programs::find()?;
+        let agent = Agent::start(Kind::Forgetful).await?;
+        let mut stolon = Stolon::start(agent.api(), "real", Pace::default()).await?;
+        assert_eq!(stolon.announced().await?, Some(0));
+        assert!(stolon.proxies().await?.is_empty());
+        let asked = Instant::now();
+        stolon.fail_keeper(0).await?;
+        while stolon.announced().await? != Some(1) {
+            assert!(asked.elapsed() < Duration::from_mins(1));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        stolon.until_whole(2).await?;
+        stolon.kill(0);
+        let asked = "SELECT pg_is_in_recovery()";
+        assert_eq!(stolon.sql(1, APP_DATABASE, asked).await?, ["f"]);
+        stolon.start_keeper(0)?;
+        stolon.until_whole(2).await
+    };
+    match runtime.block_on(test) {
+        Err(Error::Skip(why)) => println!("skipped: {why}"),
+        ended => ended.unwrap(),
+    }
 }

@@ -89,9 +89,12 @@ impl Stolon {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("stolon{number}"));
         installation.make_directory(&directory)?;
-        let addresses = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)].map(IpAddr::V4);
-        let port = ports::free(&addresses)?;
-        let nodes = addresses.map(|address| SocketAddr::new(address, port));
+        // A port for each: their Unix sockets are all in /tmp.
+        let node = |last| -> Result<SocketAddr> {
+            let address = IpAddr::V4(Ipv4Addr::new(127, 0, 0, last));
+            Ok(SocketAddr::new(address, ports::free(&[address])?))
+        };
+        let nodes = [node(2)?, node(3)?];
         let spec = json!({
             "initMode": "new",
             "sleepInterval": go_duration(pace.sleep),
