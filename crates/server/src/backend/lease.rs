@@ -110,6 +110,9 @@ impl Lease {
     }
 
     /// The connection.
+    ///
+    /// # Panics
+    /// Never: a lease holds its connection until it is consumed.
     pub fn backend(&mut self) -> &mut Backend {
         self.used = true;
         self.backend.as_mut().expect("a lease holds its connection until it is consumed")

@@ -38,12 +38,9 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
         return; // not even a word: whoever floods us must not keep us writing
     }
     let mut slot = Some(stream);
-    let opened = match timeout(LOGIN_MAX, open(&context, &mut slot, clients)).await {
-        Ok(opened) => opened,
-        Err(_) => {
-            tracing::info!("login not finished in {LOGIN_MAX:?}");
-            return;
-        }
+    let Ok(opened) = timeout(LOGIN_MAX, open(&context, &mut slot, clients)).await else {
+        tracing::info!("login not finished in {LOGIN_MAX:?}");
+        return;
     };
     match (opened, slot) {
         (Ok(Some(ready)), Some(stream)) => {

@@ -1,4 +1,4 @@
-//! CancelRequest: from the key that a client was given to what its session is doing.
+//! Cancel requests: from the key that a client was given to what its session is doing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +16,13 @@ use everline_core::limits::CANCEL_MAX;
 /// Length of the secret in a key of ours, in bytes: what protocol 3.0 allows.
 const SECRET_BYTES: usize = 4;
 
+/// Process id and secret, as the client was told them.
+type Key = (u32, [u8; SECRET_BYTES]);
+
 /// The keys of all sessions.
 #[derive(Debug, Default)]
 pub struct Cancels {
-    slots: Mutex<BTreeMap<(u32, [u8; SECRET_BYTES]), Arc<Slot>>>,
+    slots: Mutex<BTreeMap<Key, Arc<Slot>>>,
 }
 
 /// What a cancel request meets.

@@ -65,7 +65,7 @@ pub enum LoginError {
 }
 
 impl LoginError {
-    /// Writes the ErrorResponse for the client; nothing when there is nobody to read it.
+    /// Writes the `ErrorResponse` for the client; nothing when there is nobody to read it.
     pub fn write(&self, context: &Context, out: &mut BytesMut) {
         let message;
         let (code, text) = match self {
@@ -233,12 +233,15 @@ pub fn words(error: &DialError) -> String {
     }
 }
 
+/// A pool, and what a startup packet asked for.
+type Asked = (PoolKey, Vec<(String, String)>);
+
 /// What new sessions are told, by what their startup packet asked for.
 ///
 /// With it a login needs no backend: not while the leader is away, and not otherwise.
 #[derive(Debug, Default)]
 pub struct Welcomes {
-    known: Mutex<BTreeMap<(PoolKey, Vec<(String, String)>), Arc<Parameters>>>,
+    known: Mutex<BTreeMap<Asked, Arc<Parameters>>>,
     last: Mutex<Option<Arc<Parameters>>>,
 }
 

@@ -3,7 +3,7 @@
 /// Reads `-c name=value`, `-cname=value` and `--name=value`, separated by white space; a
 /// backslash takes the next character as it is.
 ///
-/// Source: PostgreSQL, "Frontend/Backend Protocol", StartupMessage, `options`.
+/// Source: PostgreSQL, "Frontend/Backend Protocol", `StartupMessage`, `options`.
 ///
 /// # Errors
 /// The switch that is not one of these.

@@ -3,21 +3,24 @@
 //! One lock over all pools, held for a few comparisons and never across a wait. A lease *is* the
 //! connection, moved into the session that holds it.
 
+mod dialling;
+mod wait;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use everline_core::pool::plan::{Counts, Plan, PoolId, Returned, Verdict};
+use everline_core::pool::plan::{Counts, Plan, PoolId, Returned};
 use everline_core::session::backend_state::Parameters;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use super::connection::Connection;
 use super::dial::{DialError, Dialer, Login};
 use super::lease::{Backend, Lease};
 use crate::supervisor::{Reporter, Target};
+use wait::{Held, Place};
 
 /// The pool that serves one database and user.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -69,6 +72,7 @@ struct Waiter {
 
 struct Pool {
     login: Arc<Login>,
+    #[expect(clippy::vec_box, reason = "a connection moves in and out with each transaction")]
     idle: Vec<Box<Backend>>,
     waiters: VecDeque<Waiter>,
 }
@@ -381,112 +385,6 @@ impl Pools {
         Some((waiter, Lease::new(backend, ready, Arc::clone(self))))
     }
 
-    fn dial_where_needed(self: &Arc<Self>) {
-        let mut evicted = Vec::new();
-        let mut dials = Vec::new();
-        {
-            let mut inner = self.lock();
-            for id in inner.plan.hungry() {
-                loop {
-                    match inner.plan.serve(id) {
-                        Verdict::Wait => break,
-                        Verdict::Dial => {}
-                        Verdict::Evict(from) => {
-                            let Some(pool) = inner.pools.get_mut(&from) else { break };
-                            if pool.idle.is_empty() {
-                                break;
-                            }
-                            evicted.push(pool.idle.remove(0)); // the one unused for longest
-                            let counts = inner.plan.counts_mut(from);
-                            counts.idle = counts.idle.saturating_sub(1);
-                        }
-                    }
-                    let Some(login) = inner.pools.get(&id).map(|pool| Arc::clone(&pool.login))
-                    else {
-                        break;
-                    };
-                    let counts = inner.plan.counts_mut(id);
-                    counts.dialling = counts.dialling.saturating_add(1);
-                    dials.push((id, login));
-                }
-            }
-        }
-        for backend in evicted {
-            backend.close();
-        }
-        for (id, login) in dials {
-            self.tasks.spawn(Arc::clone(self).dial(id, login));
-        }
-    }
-
-    /// Dials until a connection stands, nobody waits for it any longer, or the leader is gone.
-    async fn dial(self: Arc<Self>, pool: PoolId, login: Arc<Login>) {
-        let mut pause = Duration::from_millis(20);
-        let outcome = loop {
-            let target = self.target();
-            let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
-                break None;
-            };
-            let deadline = Instant::now() + self.dial_timeout;
-            let dialled = tokio::select! {
-                biased; // an epoch that is over makes the dial useless
-                () = target.ended.cancelled() => break None,
-                dialled = self.dialer.dial(&leader.endpoint, &login, deadline) => dialled,
-            };
-            match dialled {
-                Ok(mut connection) => {
-                    if !is_primary(&mut connection, deadline).await {
-                        tracing::debug!("dialled a node that is no primary");
-                        self.reporter.suspect(target.epoch);
-                        tokio::time::sleep(pause).await;
-                        continue;
-                    }
-                    let registration = self.reporter.opened(target.epoch);
-                    break Some(Box::new(Backend::new(connection, &target, registration)));
-                }
-                Err(error) => {
-                    self.reporter.dial_failed(target.epoch, &error);
-                    if is_final(&error) {
-                        tracing::warn!(database = login.database, user = login.user, %error,
-                            "the backend refuses the login");
-                        self.fail_waiters(pool, &Arc::new(error));
-                        break None;
-                    }
-                    tracing::debug!(%error, "dial failed");
-                }
-            }
-            if self.lock().plan.counts(pool).waiting == 0 {
-                break None;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
-        };
-        {
-            let mut inner = self.lock();
-            let counts = inner.plan.counts_mut(pool);
-            counts.dialling = counts.dialling.saturating_sub(1);
-            if let Some(backend) = outcome {
-                counts.idle = counts.idle.saturating_add(1);
-                if let Some(queue) = inner.pools.get_mut(&pool) {
-                    queue.idle.push(backend);
-                }
-            }
-        }
-        self.tend();
-    }
-
-    fn fail_waiters(&self, pool: PoolId, error: &Arc<DialError>) {
-        let waiters = {
-            let mut inner = self.lock();
-            inner.plan.counts_mut(pool).waiting = 0;
-            inner.pools.get_mut(&pool).map(|pool| std::mem::take(&mut pool.waiters))
-        };
-        for waiter in waiters.into_iter().flatten() {
-            // A session that has gone meanwhile needs no answer.
-            drop(waiter.grant.send(Err(Arc::clone(error))));
-        }
-    }
-
     /// Closes idle connections that are dead, of an epoch that is over, or unused for long.
     pub(super) fn sweep(self: &Arc<Self>) {
         let epoch = self.targets.borrow().epoch;
@@ -495,16 +393,14 @@ impl Pools {
             let mut inner = self.lock();
             let Inner { plan, pools, .. } = &mut *inner;
             for (id, pool) in pools.iter_mut() {
-                let (keep, drop): (Vec<_>, Vec<_>) =
-                    std::mem::take(&mut pool.idle).into_iter().partition_map_quiet(|backend| {
-                        backend.epoch == epoch
-                            && backend.idle_since.elapsed() < self.idle_max
-                            && backend.is_quiet()
-                    });
-                pool.idle = keep;
+                let lives = |backend: &mut Box<Backend>| {
+                    backend.epoch == epoch
+                        && backend.idle_since.elapsed() < self.idle_max
+                        && backend.is_quiet()
+                };
+                dead.extend(pool.idle.extract_if(.., |backend| !lives(backend)));
                 let counts = plan.counts_mut(*id);
                 counts.idle = pool.idle.len();
-                dead.extend(drop);
             }
         }
         for backend in dead {
@@ -535,101 +431,5 @@ impl Pools {
         self.target().leader.as_ref().map(|leader| {
             leader.parameters.iter().map(|(k, v)| (k.as_str().into(), v.as_str().into())).collect()
         })
-    }
-}
-
-/// The recovery check, which costs a round trip only before PostgreSQL 14, where nothing is
-/// reported at login.
-async fn is_primary(connection: &mut Connection, deadline: Instant) -> bool {
-    match connection.parameters.get("in_hot_standby").map(String::as_str) {
-        Some(standby) => standby == "off",
-        None => match connection.simple_query("SELECT pg_is_in_recovery()", deadline).await {
-            Ok(reply) => {
-                reply.rows.first().and_then(|row| row.first()) == Some(&Some(b"f".to_vec()))
-            }
-            Err(_) => false,
-        },
-    }
-}
-
-/// Whether asking again would be answered in the same way.
-fn is_final(error: &DialError) -> bool {
-    match error {
-        DialError::Refused(fields) => {
-            // Shutting down or starting up, out of slots or memory, crashed: these pass.
-            !["57", "53", "58", "08", "XX"].contains(&fields.code().class())
-        }
-        DialError::NoPassword { .. } | DialError::Authentication { .. } | DialError::Login(_) => {
-            true
-        }
-        DialError::Resolve(_)
-        | DialError::Connect { .. }
-        | DialError::Timeout { .. }
-        | DialError::TlsRefused
-        | DialError::Tls(_)
-        | DialError::Lost { .. }
-        | DialError::Scram(_)
-        | DialError::Protocol(_) => false,
-    }
-}
-
-trait PartitionQuiet: Iterator {
-    fn partition_map_quiet<F>(self, keep: F) -> (Vec<Self::Item>, Vec<Self::Item>)
-    where
-        F: FnMut(&mut Self::Item) -> bool;
-}
-
-impl<I: Iterator> PartitionQuiet for I {
-    fn partition_map_quiet<F>(self, mut keep: F) -> (Vec<Self::Item>, Vec<Self::Item>)
-    where
-        F: FnMut(&mut Self::Item) -> bool,
-    {
-        let (mut kept, mut dropped) = (Vec::new(), Vec::new());
-        for mut item in self {
-            if keep(&mut item) { kept.push(item) } else { dropped.push(item) }
-        }
-        (kept, dropped)
-    }
-}
-
-/// A session's place in the queue; given up when it is dropped.
-struct Place<'a> {
-    pools: &'a Pools,
-    pool: PoolId,
-    ticket: u64,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut inner = self.pools.lock();
-        let Some(queue) = inner.pools.get_mut(&self.pool) else { return };
-        let before = queue.waiters.len();
-        queue.waiters.retain(|waiter| waiter.ticket != self.ticket);
-        let gone = before.saturating_sub(queue.waiters.len());
-        let counts = inner.plan.counts_mut(self.pool);
-        counts.waiting = counts.waiting.saturating_sub(gone);
-    }
-}
-
-/// One statement that is held for want of a leader, counted while it is.
-struct Held<'a> {
-    pools: &'a Pools,
-    since: Instant,
-}
-
-impl<'a> Held<'a> {
-    fn begin(pools: &'a Pools) -> Result<Self, LeaseError> {
-        if pools.held.fetch_add(1, Ordering::Relaxed) >= pools.held_max {
-            pools.held.fetch_sub(1, Ordering::Relaxed);
-            return Err(LeaseError::TooManyHeld);
-        }
-        pools.held_total.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { pools, since: Instant::now() })
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.pools.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
