@@ -481,7 +481,9 @@ impl Conversation {
         if survey.cut {
             backend.spoiled = true;
         }
-        if survey.discards {
+        // In a failed transaction it is certainly refused, and nothing is dropped.
+        let refused = matches!(self.transaction, Transaction::Failed(_));
+        if survey.discards && !(refused && survey.sole().is_some()) {
             backend.prepared.clear();
             return self.names.take();
         }
