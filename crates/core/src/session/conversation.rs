@@ -14,7 +14,7 @@ use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request, Segment};
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
-use super::survey::Survey;
+use super::survey::{Survey, leads_out};
 use super::transaction::Transaction;
 use crate::limits::PIPELINE_REQUESTS_MAX;
 use crate::refusal::{Codes, Refusal};
@@ -481,9 +481,11 @@ impl Conversation {
         if survey.cut {
             backend.spoiled = true;
         }
-        // In a failed transaction it is certainly refused, and nothing is dropped.
-        let refused = matches!(self.transaction, Transaction::Failed(_));
-        if survey.discards && !(refused && survey.sole().is_some()) {
+        let failed = matches!(self.transaction, Transaction::Failed(_));
+        if failed && survey.sole().is_some_and(|control| !leads_out(control)) {
+            return Dropped::new(); // it is certainly refused
+        }
+        if survey.discards {
             backend.prepared.clear();
             return self.names.take();
         }

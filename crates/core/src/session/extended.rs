@@ -10,7 +10,7 @@ use super::backend_state::BackendState;
 use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
 use super::pipeline::{Effects, Request};
 use super::statements::{Dropped, Statement, StatementId};
-use super::survey::{Control, Survey};
+use super::survey::{Control, Survey, leads_out};
 use super::transaction::Transaction;
 use crate::limits::{
     INSPECT_BYTES_MAX, PORTALS_MAX, PREPARED_BYTES_PER_CLIENT_MAX, PREPARED_PER_BACKEND_MAX,
@@ -488,14 +488,6 @@ impl Conversation {
             message.forward(&mut out.to_backend);
         }
         Step::Taken(Flow::Forward)
-    }
-}
-
-/// Whether a statement ends a lost transaction, or does nothing in it.
-fn leads_out(control: &Control) -> bool {
-    match control {
-        Control::Commit | Control::Rollback | Control::RollbackTo(_) | Control::Blank => true,
-        Control::Bound | Control::Free | Control::Begin => false,
     }
 }
 

@@ -205,3 +205,11 @@ fn change(statement: &sql::Statement<'_>) -> Option<Change> {
         | Verb::Other => None,
     }
 }
+
+/// Whether a statement is accepted in a failed transaction: it ends it, goes back in it, or does nothing.
+pub(super) fn leads_out(control: &Control) -> bool {
+    match control {
+        Control::Commit | Control::Rollback | Control::RollbackTo(_) | Control::Blank => true,
+        Control::Bound | Control::Free | Control::Begin => false,
+    }
+}
