@@ -25,6 +25,22 @@ impl Pace {
         early: Duration::from_mins(1),
         cap_late: Duration::from_secs(1),
     };
+
+    /// The pace at which a node is dialled that a source has announced: it is being promoted.
+    pub const ANNOUNCED_DIAL: Self = Self {
+        first: Duration::from_millis(20),
+        cap_early: Duration::from_millis(40),
+        early: Duration::from_mins(1),
+        cap_late: Duration::from_millis(500),
+    };
+
+    /// The pace at which a source is asked again that does not answer.
+    pub const SOURCE: Self = Self {
+        first: Duration::from_millis(50),
+        cap_early: Duration::from_secs(1),
+        early: Duration::MAX,
+        cap_late: Duration::from_secs(1),
+    };
 }
 
 /// The waits between the attempts of one outage.

@@ -9,6 +9,7 @@ pub mod consul;
 pub mod dns;
 pub mod everline;
 pub mod fake_backend;
+pub mod fake_consul;
 pub mod faults;
 mod message;
 pub mod ports;

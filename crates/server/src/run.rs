@@ -23,7 +23,7 @@ use crate::backend::pool::{PoolSettings, Pools, Terms};
 use crate::backend::resolve::Resolver;
 use crate::backend::system::SystemScout;
 use crate::config::{
-    AuthMethod, Config, Credential, InFlightSelect, Listen, PoolMode, ResolverChoice,
+    AuthMethod, Config, Credential, InFlightSelect, Listen, PoolMode, ResolverChoice, Source,
     UnreplayableState, User as ConfigUser,
 };
 use crate::frontend::{Context, Method, User, accept};
@@ -32,13 +32,18 @@ use crate::net::listen::{Listener, bind_tcp};
 use crate::net::socket::SocketOptions;
 use crate::net::tls::{FrontendTls, TlsError};
 use crate::signals::Stops;
-use crate::supervisor::{self, Supervisor};
+use crate::sources::proxy::{Proxy, SourceError};
+use crate::sources::status::SourceHandle;
+use crate::supervisor::{self, Control, Fence, Supervisor};
 
 /// After how long without use a backend connection is closed.
 const IDLE_MAX: Duration = Duration::from_mins(10);
 
 /// How long open transactions may go on after we were told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
+
+/// How long the source's leave may take.
+const WITHDRAW_MAX: Duration = Duration::from_secs(6);
 
 /// File descriptors beside those of clients and backends.
 const SPARE_DESCRIPTORS: u64 = 512;
@@ -68,6 +73,9 @@ pub enum RunError {
     /// The system has no random numbers.
     #[error(transparent)]
     NoRandom(#[from] auth::NoRandom),
+    /// The source that names the leader cannot be asked.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A user's stored verifier cannot serve the configured method.
     #[error("user {name}: only SCRAM-SHA-256 verifiers can check a client")]
     Verifier {
@@ -87,8 +95,12 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Tls(_) | Self::Verifier { .. } => 2,
-            Self::Listen { .. } | Self::System { .. } | Self::NoRandom(_) | Self::Ended { .. } => 1,
+            Self::Tls(_) | Self::Verifier { .. } | Self::Source(SourceError::Tls(_)) => 2,
+            Self::Listen { .. }
+            | Self::System { .. }
+            | Self::NoRandom(_)
+            | Self::Source(SourceError::NoRandom(_))
+            | Self::Ended { .. } => 1,
         }
     }
 }
@@ -119,6 +131,10 @@ struct Parts {
     drain: CancellationToken,
     /// Everything ends.
     stop: CancellationToken,
+    /// The source takes its leave, once nobody is served any more.
+    withdraw: CancellationToken,
+    /// It has.
+    withdrawn: CancellationToken,
 }
 
 async fn serve(config: Config) -> Result<(), RunError> {
@@ -133,6 +149,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
         background: TaskTracker::new(),
         drain: CancellationToken::new(),
         stop: CancellationToken::new(),
+        withdraw: CancellationToken::new(),
+        withdrawn: CancellationToken::new(),
     };
     let (context, observer) = wire(&config, &mut parts)?;
     for (listener, place) in listeners.into_iter().zip(&config.frontend.listen) {
@@ -159,7 +177,7 @@ async fn serve(config: Config) -> Result<(), RunError> {
         biased; // asked to stop, we do
         signal = stops.next() => tracing::info!(signal, "draining"),
         ended = parts.essential.join_next() => {
-            let part = ended.and_then(Result::ok).unwrap_or("supervisor, pool or listener");
+            let part = ended.and_then(Result::ok).unwrap_or("supervisor, source, pool or listener");
             return Err(RunError::Ended { part });
         }
     }
@@ -180,6 +198,10 @@ async fn drain(parts: Parts, stops: &mut Stops) {
             }
         }
     }
+    parts.withdraw.cancel();
+    if timeout(WITHDRAW_MAX, parts.withdrawn.cancelled()).await.is_err() {
+        tracing::warn!("the source was not told that we are gone");
+    }
     parts.stop.cancel();
     parts.background.close();
     // They have been told; what hangs on the network is not worth waiting for.
@@ -199,9 +221,11 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
     };
     let own_login = Login::from_dsn(dsn);
     let wanted = dsn.target_session_attrs;
-    let scout = SystemScout::new(resolver, dialer.clone(), own_login.clone(), wanted);
+    let scout = SystemScout::new(resolver.clone(), dialer.clone(), own_login.clone(), wanted);
     let settings = supervisor::Settings::from_config(&config.backend, connections_max);
+    let fence = settings.fence.clone();
     let (supervisor, handle) = Supervisor::new(settings, scout);
+    let source = source(config, parts, &resolver, handle.control.clone(), fence)?;
     let stop = parts.stop.clone();
     parts.essential.spawn(async move {
         supervisor.run(stop).await;
@@ -243,8 +267,34 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         welcomes: crate::frontend::login::Welcomes::default(),
         backend_login: Login { password: dsn.own_password().cloned(), ..own_login },
     });
-    let observer = Observer { ha: handle.status, pools, metrics, started: Instant::now() };
+    let started = Instant::now();
+    let observer = Observer { ha: handle.status, pools, metrics, source, started };
     Ok((context, Arc::new(observer)))
+}
+
+/// Starts the source that names the leader, where the DSN does not.
+fn source(
+    config: &Config,
+    parts: &mut Parts,
+    resolver: &Resolver,
+    control: Control,
+    fence: Fence,
+) -> Result<Option<SourceHandle>, RunError> {
+    let Source::Stolon(stolon) = &config.backend.source else {
+        parts.withdrawn.cancel();
+        return Ok(None);
+    };
+    let proxy = Proxy::new(stolon, resolver, control, fence)?;
+    let status = proxy.status();
+    let (withdraw, withdrawn) = (parts.withdraw.clone(), parts.withdrawn.clone());
+    let stop = parts.stop.clone();
+    parts.essential.spawn(async move {
+        proxy.run(withdraw).await;
+        withdrawn.cancel();
+        stop.cancelled().await;
+        "source"
+    });
+    Ok(Some(status))
 }
 
 fn policy(config: &Config) -> Policy {

@@ -50,6 +50,8 @@ pub enum Event {
     },
     /// A source, or the operator, says that the leader is no longer where the epoch says.
     LeaderChanged,
+    /// A source has taken its word back: nobody may be followed until it names a leader.
+    LeaderWithdrawn,
     /// [`Machine::deadline`](super::Machine::deadline) is over.
     Tick,
 }
@@ -66,7 +68,10 @@ impl Event {
             | Self::SystemRefused { epoch }
             | Self::ShuttingDown { epoch }
             | Self::HotStandby { epoch } => Some(*epoch),
-            Self::SystemConnected { .. } | Self::LeaderChanged | Self::Tick => None,
+            Self::SystemConnected { .. }
+            | Self::LeaderChanged
+            | Self::LeaderWithdrawn
+            | Self::Tick => None,
         }
     }
 }

@@ -53,6 +53,8 @@ pub enum Cause {
     HotStandby,
     /// A source, or the operator, named another leader.
     LeaderChanged,
+    /// A source took its word back.
+    LeaderWithdrawn,
     /// Time, with nothing new.
     Tick,
     /// Enough connections broke for long enough, and the system connection is down.
@@ -78,6 +80,7 @@ impl Cause {
             Event::ShuttingDown { .. } => Self::ShuttingDown,
             Event::HotStandby { .. } => Self::HotStandby,
             Event::LeaderChanged => Self::LeaderChanged,
+            Event::LeaderWithdrawn => Self::LeaderWithdrawn,
             Event::Tick => Self::Tick,
         }
     }
@@ -95,6 +98,7 @@ impl Cause {
             Self::ShuttingDown => "shutting_down",
             Self::HotStandby => "hot_standby",
             Self::LeaderChanged => "leader_changed",
+            Self::LeaderWithdrawn => "leader_withdrawn",
             Self::Tick => "tick",
             Self::Evidence { .. } => "evidence",
         }
@@ -115,6 +119,7 @@ impl fmt::Display for Cause {
             Self::ShuttingDown => f.write_str("the leader is shutting down"),
             Self::HotStandby => f.write_str("the leader is in recovery"),
             Self::LeaderChanged => f.write_str("another leader was announced"),
+            Self::LeaderWithdrawn => f.write_str("nobody vouches for the leader any more"),
             Self::Tick => f.write_str("time passed"),
             Self::Evidence { broken, baseline } => {
                 write!(f, "{broken} of {baseline} connections broke and the leader does not answer")

@@ -190,7 +190,7 @@ impl Machine {
             Event::SystemBroken { .. } => self.system_broken(now, effects),
             Event::SystemRefused { .. } => self.system_refused(now),
             Event::ShuttingDown { .. } | Event::HotStandby { .. } => self.fail_over(effects),
-            Event::LeaderChanged => {
+            Event::LeaderChanged | Event::LeaderWithdrawn => {
                 self.fail_over(effects);
                 if effects.is_empty() {
                     effects.push(Effect::DialSystem); // news worth an attempt at once

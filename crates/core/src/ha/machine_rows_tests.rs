@@ -13,6 +13,7 @@ const ROWS: &str = "
     starting      shutdown        | starting
     starting      standby         | starting
     starting      leader changed  | starting dial
+    starting      leader withdrawn| starting dial
     starting      tick            | starting
     healthy       opened          | healthy
     healthy       broken          | unhealthy
@@ -24,6 +25,7 @@ const ROWS: &str = "
     healthy       shutdown        | failover unavailable retire:1 dial
     healthy       standby         | failover unavailable retire:1 dial
     healthy       leader changed  | failover unavailable retire:1 dial
+    healthy       leader withdrawn| failover unavailable retire:1 dial
     healthy       tick            | healthy
     unhealthy     opened          | healthy
     unhealthy     broken          | unhealthy
@@ -35,6 +37,7 @@ const ROWS: &str = "
     unhealthy     shutdown        | failover unavailable retire:1 dial
     unhealthy     standby         | failover unavailable retire:1 dial
     unhealthy     leader changed  | failover unavailable retire:1 dial
+    unhealthy     leader withdrawn| failover unavailable retire:1 dial
     unhealthy     tick            | unhealthy
     lost          opened          | unhealthy
     lost          broken          | unhealthy
@@ -46,6 +49,7 @@ const ROWS: &str = "
     lost          shutdown        | failover unavailable retire:1 dial
     lost          standby         | failover unavailable retire:1 dial
     lost          leader changed  | failover unavailable retire:1 dial
+    lost          leader withdrawn| failover unavailable retire:1 dial
     lost          tick            | unhealthy
     failover      opened          | failover
     failover      broken          | failover
@@ -57,6 +61,7 @@ const ROWS: &str = "
     failover      shutdown        | failover
     failover      standby         | failover
     failover      leader changed  | failover dial
+    failover      leader withdrawn| failover dial
     failover      tick            | failover
 ";
 
@@ -89,7 +94,7 @@ fn every_state_and_every_event() {
 }
 
 /// How many variants [`Event`] has; `number` below does not compile when one is missing.
-const EVENT_KINDS: usize = 10;
+const EVENT_KINDS: usize = 11;
 
 fn number(event: &Event) -> usize {
     match event {
@@ -102,7 +107,8 @@ fn number(event: &Event) -> usize {
         Event::ShuttingDown { .. } => 6,
         Event::HotStandby { .. } => 7,
         Event::LeaderChanged => 8,
-        Event::Tick => 9,
+        Event::LeaderWithdrawn => 9,
+        Event::Tick => 10,
     }
 }
 

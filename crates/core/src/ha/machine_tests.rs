@@ -30,6 +30,7 @@ impl Run {
             "shutdown" => Event::ShuttingDown { epoch },
             "standby" => Event::HotStandby { epoch },
             "leader changed" => Event::LeaderChanged,
+            "leader withdrawn" => Event::LeaderWithdrawn,
             "tick" => Event::Tick,
             other => Event::SystemConnected { node: node(other.strip_prefix("system ").unwrap()) },
         }

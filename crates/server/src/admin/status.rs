@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::backend::pool::Pools;
 use crate::metrics::Metrics;
+use crate::sources::status::{SourceHandle, SourceStatus};
 use crate::supervisor::StatusHandle;
 
 /// The state of the server at one moment. Holds no secret: no password, no statement.
@@ -29,6 +30,8 @@ pub struct Status {
     pub reason: Option<String>,
     /// The number of this reign.
     pub epoch: u64,
+    /// Who says where the leader is, where the DSN does not.
+    pub source: Option<SourceStatus>,
     /// Where the leader is.
     pub leader: Option<LeaderStatus>,
     /// How long the last answer of the leader is ago, in seconds.
@@ -109,9 +112,14 @@ pub struct Observer {
     pub pools: Arc<Pools>,
     /// The sessions' side.
     pub metrics: Arc<Metrics>,
+    /// The source's side, where there is one.
+    pub source: Option<SourceHandle>,
     /// When the process started.
     pub started: Instant,
 }
+
+/// Why nothing is dispatched although the leader answers.
+const FENCED: &str = "the source has not vouched for the leader for too long";
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
@@ -122,7 +130,8 @@ impl Observer {
     #[must_use]
     pub fn why_not_ready(&self) -> Option<String> {
         match self.ha.snapshot().availability {
-            Availability::Available => None,
+            Availability::Available if self.pools.target().fence.holds() => None,
+            Availability::Available => Some(FENCED.to_owned()),
             Availability::Unavailable(why) => Some(why.to_string()),
         }
     }
@@ -133,10 +142,7 @@ impl Observer {
         let ha = self.ha.snapshot();
         let pools = self.pools.status();
         let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-        let reason = match &ha.availability {
-            Availability::Available => None,
-            Availability::Unavailable(why) => Some(why.to_string()),
-        };
+        let reason = self.why_not_ready();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs_f64(),
@@ -145,6 +151,7 @@ impl Observer {
             available: reason.is_none(),
             reason,
             epoch: ha.epoch,
+            source: self.source.as_ref().map(SourceHandle::snapshot),
             leader: ha.leader.as_deref().map(|leader| LeaderStatus {
                 endpoint: leader.endpoint.to_string(),
                 timeline: leader.identity.timeline,

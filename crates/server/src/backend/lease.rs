@@ -11,12 +11,13 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Endpoint;
 use super::connection::{BackendKey, Connection};
 use super::pool::Pools;
 use crate::net::stream::Stream;
-use crate::supervisor::{Registration, Target};
+use crate::supervisor::{Fence, Registration, Target};
 
 /// A backend connection with all that is known of it.
 #[derive(Debug)]
@@ -37,13 +38,22 @@ pub struct Backend {
     pub key: BackendKey,
     /// Since when nobody uses it.
     pub idle_since: Instant,
+    /// Until when the leader it leads to is vouched for.
+    pub fence: Fence,
     registration: Registration,
+    /// Its socket among those that are open; dropped after it.
+    open: TaskTrackerToken,
 }
 
 impl Backend {
     /// A connection fresh from its login.
     #[must_use]
-    pub fn new(connection: Connection, target: &Target, registration: Registration) -> Self {
+    pub fn new(
+        connection: Connection,
+        target: &Target,
+        registration: Registration,
+        open: TaskTrackerToken,
+    ) -> Self {
         let Connection { stream, read, endpoint, key, parameters } = connection;
         let parameters =
             parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
@@ -56,8 +66,21 @@ impl Backend {
             endpoint,
             key,
             idle_since: Instant::now(),
+            fence: target.fence.clone(),
             registration,
+            open,
         }
+    }
+
+    /// Whether a statement may be sent on it at this moment.
+    #[must_use]
+    pub fn may_dispatch(&self) -> bool {
+        self.fence.holds()
+    }
+
+    /// Counts another socket towards the same backend among those that are open.
+    pub fn another(&self) -> TaskTrackerToken {
+        self.open.clone()
     }
 
     /// Whether nothing has come since the last answer: no end, no FATAL, no stray byte.
@@ -83,7 +106,9 @@ impl Backend {
         {
             tracing::trace!(%error, "goodbye not sent");
         }
+        drop(self.stream);
         self.registration.closed();
+        drop(self.open);
     }
 
     /// Ends an idle connection: as one that broke if it has, else as one that we closed.

@@ -252,6 +252,9 @@ async fn wear(
     let mut out = Output::default();
     conversation.wear(&mut backend.state, &mut out);
     let exchange = async {
+        if !backend.may_dispatch() {
+            return Err(WearError::Lost);
+        }
         backend.stream.write_all(&out.to_backend).await.map_err(|_| WearError::Lost)?;
         backend.stream.flush().await.map_err(|_| WearError::Lost)?;
         while conversation.awaits_backend() {

@@ -7,10 +7,13 @@ use bytes::Bytes;
 use everline_wire::auth;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::backend::Endpoint;
 use crate::backend::connection::BackendKey;
 use crate::backend::dial::Dialer;
+use crate::backend::lease::Backend;
 use everline_core::limits::CANCEL_MAX;
 
 /// Length of the secret in a key of ours, in bytes: what protocol 3.0 allows.
@@ -35,8 +38,19 @@ pub struct Slot {
 
 #[derive(Debug, Default)]
 struct Running {
-    on: Option<(Endpoint, BackendKey)>,
+    on: Option<Place>,
     delivering: u32,
+}
+
+/// Where a session's statement runs.
+#[derive(Clone, Debug)]
+struct Place {
+    endpoint: Endpoint,
+    key: BackendKey,
+    /// Cancelled when the reign is over that the connection belongs to.
+    ended: CancellationToken,
+    /// The connection's own among the sockets that are open.
+    open: TaskTrackerToken,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,8 +59,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Slot {
     /// The session has leased a connection.
-    pub fn attach(&self, endpoint: &Endpoint, key: &BackendKey) {
-        lock(&self.running).on = Some((endpoint.clone(), key.clone()));
+    pub fn attach(&self, backend: &Backend) {
+        lock(&self.running).on = Some(Place {
+            endpoint: backend.endpoint.clone(),
+            key: backend.key.clone(),
+            ended: backend.ended.clone(),
+            open: backend.another(),
+        });
     }
 
     /// The session gives its connection up. False when a cancel request is on its way to it, so
@@ -112,13 +131,20 @@ impl Cancels {
             }
             running.on.clone()
         };
-        let Some((endpoint, key)) = target else {
+        let Some(Place { endpoint, key, ended, open }) = target else {
             slot.held.notify_waiters();
             return;
         };
         let _delivering = Delivering(&slot);
-        if let Err(error) = dialer.cancel(&endpoint, &key, Instant::now() + CANCEL_MAX).await {
-            tracing::debug!(%error, "cancel request not delivered");
+        let _open = open; // dropped after the request's socket
+        tokio::select! {
+            biased; // what an ended reign runs is over
+            () = ended.cancelled() => {}
+            sent = dialer.cancel(&endpoint, &key, Instant::now() + CANCEL_MAX) => {
+                if let Err(error) = sent {
+                    tracing::debug!(%error, "cancel request not delivered");
+                }
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use everline_core::limits::{READ_BYTES, UNWRITTEN_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::net::stream::Stream;
+use crate::supervisor::Fence;
 
 /// What the session has to look at.
 #[derive(Debug)]
@@ -105,6 +106,8 @@ pub struct Wait<'a, E, D> {
     pub to_backend: &'a mut BytesMut,
     /// Ends when the leased connection's epoch does.
     pub ended: Pin<&'a mut E>,
+    /// Until when bytes may go to the leased connection.
+    pub fence: &'a Fence,
     /// Ends when the server is told to stop, for a session that may be ended then.
     pub draining: Pin<&'a mut D>,
 }
@@ -114,8 +117,8 @@ where
     E: Future<Output = ()>,
     D: Future<Output = ()>,
 {
-    /// One look at everything: writes first, then the end of the epoch, then the backend's
-    /// answers, then the client.
+    /// One look at everything: the client's answers first, then the end of the epoch, what goes to
+    /// the backend, what comes from it, and what comes from the client.
     ///
     /// A client that does not read stops its backend from being read, and a backend that does
     /// not read stops its client; neither stops the other direction.
@@ -126,6 +129,11 @@ where
             return Poll::Ready(Woke::ClientGone);
         }
         if let Some((stream, read, unflushed)) = &mut self.backend {
+            // Nothing is sent to a leader that is not the leader any more.
+            let fenced = !self.to_backend.is_empty() && !self.fence.holds();
+            if fenced || self.ended.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Woke::Ended);
+            }
             if let Poll::Ready(Err(error)) =
                 poll_write_all(stream, self.to_backend, unflushed, context)
             {
@@ -134,9 +142,6 @@ where
                     Poll::Ready(Ok(1..)) => Poll::Ready(Woke::Backend),
                     Poll::Ready(_) | Poll::Pending => Poll::Ready(Woke::BackendGone(Some(error))),
                 };
-            }
-            if self.ended.as_mut().poll(context).is_ready() {
-                return Poll::Ready(Woke::Ended);
             }
             if self.to_client.len() < UNWRITTEN_BYTES_MAX {
                 match poll_read(stream, read, context) {

@@ -22,6 +22,7 @@ use super::{Context, login};
 use crate::backend::lease::Lease;
 use crate::backend::pool::LeaseError;
 use crate::net::stream::Stream;
+use crate::supervisor::Fence;
 
 /// How long the last words to a client may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
@@ -119,10 +120,12 @@ impl Session {
         let held = self.lease.is_some() || self.conversation.in_transaction();
         let reads_client = self.input.len() < self.wants.max(READ_BYTES);
         let ended;
+        let mut fence = &Fence::none();
         let mut backend = None;
         if let Some(lease) = &mut self.lease {
             let leased = lease.backend();
             ended = leased.ended.clone();
+            fence = &leased.fence;
             backend = Some((&mut leased.stream, &mut leased.read, &mut self.backend_unflushed));
         } else {
             ended = CancellationToken::new();
@@ -141,6 +144,7 @@ impl Session {
                 backend,
                 to_backend: &mut out.to_backend,
                 ended,
+                fence,
                 draining: never,
             };
             return poll_fn(|context| wait.poll(context)).await;
@@ -154,6 +158,7 @@ impl Session {
             backend,
             to_backend: &mut out.to_backend,
             ended,
+            fence,
             draining,
         };
         poll_fn(|context| wait.poll(context)).await
@@ -162,6 +167,7 @@ impl Session {
     /// Takes the client's messages, as far as they have come and may be dealt with.
     async fn digest(&mut self) -> Next {
         loop {
+            self.lose_if_fenced();
             if !self.pass_rest() {
                 return Next::Wait;
             }
@@ -268,7 +274,7 @@ impl Session {
 
     fn attach(&mut self, mut lease: Lease) {
         let backend = lease.backend();
-        self.cancel.slot.attach(&backend.endpoint, &backend.key);
+        self.cancel.slot.attach(backend);
         self.backend_unflushed = false;
         self.out.to_backend.clear();
         self.lease = Some(lease);
@@ -294,6 +300,15 @@ impl Session {
         };
         tracing::debug!(%refusal, "statement refused");
         self.conversation.refuse(message_tag, &refusal, out);
+    }
+
+    /// Ends the loan when nobody vouches for its leader any more: the message at hand is then
+    /// known never to have been sent.
+    fn lose_if_fenced(&mut self) {
+        if self.lease.as_mut().is_some_and(|lease| !lease.backend().may_dispatch()) {
+            self.last_words_of_backend();
+            self.lose();
+        }
     }
 
     /// Relays what the backend has said.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -179,6 +179,37 @@ impl FrontendTls {
     pub async fn accept(&self, stream: Plain) -> io::Result<Stream> {
         Ok(TlsStream::Server(self.acceptor.accept(stream).await?).into())
     }
+}
+
+/// TLS towards an HTTP server: its certificate is checked whole, chain and name.
+///
+/// `ca` is a file of root certificates, PEM, in place of the system's; `identity` our certificate
+/// and its key.
+///
+/// # Errors
+/// [`TlsError`], naming the file.
+pub fn http_client(
+    ca: Option<&Path>,
+    identity: Option<(&Path, &Path)>,
+) -> Result<ClientConfig, TlsError> {
+    let roots = match ca {
+        Some(path) => certificates(path, "cacert")?,
+        None => system_roots()?,
+    };
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&versions(TlsVersion::V1_2, TlsVersion::V1_3))
+        .map_err(TlsError::Versions)?
+        .with_root_certificates(store);
+    let mut config = match identity {
+        Some((cert, key)) => builder
+            .with_client_auth_cert(certificates(cert, "cert")?, private_key(key, "key")?)
+            .map_err(|source| TlsError::Pair { path: cert.to_owned(), source })?,
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
 }
 
 fn versions(min: TlsVersion, max: TlsVersion) -> Vec<&'static SupportedProtocolVersion> {

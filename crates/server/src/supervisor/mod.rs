@@ -6,6 +6,7 @@
 //! keep it from hearing of a better one. Nobody calls it: pool and sessions report through
 //! [`Reporter`], and read [`Target`].
 
+mod fence;
 mod pulse;
 mod report;
 mod search;
@@ -17,17 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use everline_core::ha::{Identity, Mode, UnhealthyMin};
+use everline_core::retry::Pace;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::backend::Endpoint;
 use crate::backend::system::Beat;
 use crate::config::dsn::HostPort;
-use crate::config::{BackendConfig, HaMode};
+use crate::config::{BackendConfig, HaMode, Source};
 
 pub use everline_core::ha::{Availability, Unavailable};
+pub use fence::{Fence, boot_time};
 pub use report::{Registration, Reporter};
 pub use status::{Counters, HaStatus, StatusHandle};
 pub use task::Supervisor;
@@ -43,13 +47,19 @@ pub struct Target {
     pub availability: Availability,
     /// Cancelled when the epoch is retired: every connection of it must be dropped.
     pub ended: CancellationToken,
+    /// Until when the source vouches for the leader.
+    pub fence: Fence,
+    /// Holds one token for each socket towards a backend that is open, or being opened, since the
+    /// source last spoke. A token is taken before [`Target::ended`] is looked at for the first
+    /// time, and dropped after its socket.
+    pub open: TaskTracker,
 }
 
 impl Target {
-    /// Whether sessions may dispatch.
+    /// Whether sessions may dispatch, at this moment.
     #[must_use]
-    pub const fn is_available(&self) -> bool {
-        self.availability.is_available()
+    pub fn is_available(&self) -> bool {
+        self.availability.is_available() && self.fence.holds()
     }
 }
 
@@ -83,6 +93,10 @@ pub struct Settings {
     pub accept_new_cluster: bool,
     /// Pool connections that there can be at most: bounds the channel of their reports.
     pub connections_max: usize,
+    /// How often a leader is looked for while there is none.
+    pub pace: Pace,
+    /// Until when the source vouches for the leader.
+    pub fence: Fence,
 }
 
 /// How long a candidate waits for others, where nothing else is set: longer than a login takes on
@@ -106,6 +120,10 @@ impl Settings {
                 }
             }
         };
+        let (pace, fence) = match &backend.source {
+            Source::Dsn => (Pace::SYSTEM_DIAL, Fence::none()),
+            Source::Stolon(_) => (Pace::ANNOUNCED_DIAL, Fence::closed()),
+        };
         Self {
             mode,
             hosts: backend.dsn.hosts.clone(),
@@ -115,6 +133,8 @@ impl Settings {
             election_grace: ELECTION_GRACE,
             accept_new_cluster: backend.accept_new_cluster,
             connections_max,
+            pace,
+            fence,
         }
     }
 }
@@ -137,10 +157,21 @@ pub struct Handle {
 pub struct Control(mpsc::Sender<Command>);
 
 /// A command.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Debug)]
 enum Command {
     Reconnect { forget: bool },
-    Follow(Vec<HostPort>),
+    Follow { word: Word, before: oneshot::Sender<TaskTracker> },
+}
+
+/// What a source says about the leader.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Word {
+    /// Where the leader is; `None`: nobody may be followed.
+    pub host: Option<HostPort>,
+    /// What was known of the cluster before says nothing about this leader.
+    pub forget: bool,
+    /// Why, for log and history.
+    pub why: String,
 }
 
 impl Control {
@@ -160,11 +191,21 @@ impl Control {
     }
 
     /// A source says where the leader is from here on: retires the epoch and looks for the leader
-    /// there. No hosts: there is no leader until the source names one.
+    /// there, and nowhere else.
+    ///
+    /// What is returned has a token for each socket towards a backend that was open before; it is
+    /// closed, so that waiting for it ends when the last of them is.
     ///
     /// Cancel safe: the command is given or not.
-    pub async fn follow(&self, hosts: Vec<HostPort>) {
-        self.give(Command::Follow(hosts)).await;
+    pub async fn follow(&self, word: Word) -> TaskTracker {
+        let (before, answer) = oneshot::channel();
+        self.give(Command::Follow { word, before }).await;
+        answer.await.unwrap_or_else(|_| {
+            // The supervisor has ended, and with it everything.
+            let nothing = TaskTracker::new();
+            nothing.close();
+            nothing
+        })
     }
 
     async fn give(&self, command: Command) {

@@ -111,6 +111,8 @@ fn settings() -> Settings {
         election_grace: ELECTION_GRACE,
         accept_new_cluster: false,
         connections_max: 10,
+        pace: everline_core::retry::Pace::SYSTEM_DIAL,
+        fence: crate::supervisor::Fence::none(),
     }
 }
 

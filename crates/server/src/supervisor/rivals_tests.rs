@@ -241,7 +241,7 @@ async fn who_waits_for_the_election_is_dropped_with_the_hosts() {
         world.node('b', |node| node.does = Does::Hangs);
         let stage = Stage::new(&world, &["h1", "h2"]);
         stage.until(0.1).await;
-        stage.handle.control.follow(settings(&["h3"]).hosts).await;
+        stage.handle.control.follow(word(Some("h3"))).await;
         stage.until(10.0).await;
         assert_eq!(stage.leader(), "- unavailable");
         world.promote('c', 1);

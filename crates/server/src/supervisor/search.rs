@@ -80,8 +80,13 @@ pub(super) struct Question {
 }
 
 impl Search {
-    pub(super) fn new(hosts: Vec<HostPort>, look_interval: Duration, now: Instant) -> Self {
-        let backoff = Backoff::new(Pace::SYSTEM_DIAL);
+    pub(super) fn new(
+        hosts: Vec<HostPort>,
+        look_interval: Duration,
+        pace: Pace,
+        now: Instant,
+    ) -> Self {
+        let backoff = Backoff::new(pace);
         let aim = Aim::Seek { since: now };
         let dialling = BTreeSet::new();
         let hosts = hosts.into_iter().map(Known::new).collect();
@@ -222,10 +227,19 @@ impl Search {
         }
     }
 
-    /// Looks at other hosts from here on.
-    pub(super) fn follow(&mut self, hosts: Vec<HostPort>) {
+    /// Looks at other hosts from here on, at once. Answers that are still to come are of no use.
+    pub(super) fn follow(&mut self, hosts: Vec<HostPort>, now: Instant) {
         self.hosts = hosts.into_iter().map(Known::new).collect();
         self.edition += 1;
+        self.dialling.clear();
+        self.backoff.reset();
+        self.aim = Aim::Seek { since: now };
+        self.next_at = now;
+    }
+
+    /// Counts the changes of the list of hosts.
+    pub(super) const fn edition(&self) -> u64 {
+        self.edition
     }
 
     /// The addresses to which the names led when they were last asked.

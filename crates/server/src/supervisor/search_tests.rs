@@ -28,7 +28,7 @@ impl Test {
     fn new(hosts: &[&str]) -> Self {
         let start = Instant::now();
         let hosts = hosts.iter().map(|name| host(name)).collect();
-        let search = Search::new(hosts, Duration::from_secs(5), start);
+        let search = Search::new(hosts, Duration::from_secs(5), Pace::SYSTEM_DIAL, start);
         Self { search, start, rng: StdRng::seed_from_u64(1) }
     }
 
@@ -204,7 +204,8 @@ async fn a_connection_that_stood_is_followed_by_a_round_at_once() {
 async fn answers_about_an_older_list_of_hosts_are_dropped() {
     let mut test = Test::new(&["h1"]);
     let old = test.round(0).remove(0);
-    test.search.follow(vec![host("h2")]);
+    let now = test.at(30);
+    test.search.follow(vec![host("h2")], now);
     assert_eq!(test.resolved(&old, Some(endpoints(&[1]))), Vec::new());
     assert_eq!(test.search.outstanding(), 0);
     let new = test.round(60).remove(0);

@@ -12,13 +12,17 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
 use super::pulse::Pulse;
 use super::report::{Report, Reports};
 use super::search::{Question, Search};
 use super::status::{HaStatus, StatusHandle};
-use super::{COMMANDS_MAX, Command, Control, Handle, Leader, Settings, Target, jitter, report};
+use super::{
+    COMMANDS_MAX, Command, Control, Handle, Leader, Settings, Target, Word, jitter, report,
+};
 use crate::backend::Endpoint;
 use crate::backend::resolve::ResolveError;
 use crate::backend::system::{AskError, Found, LinkEnd, Scout, keep};
@@ -44,6 +48,8 @@ pub struct Supervisor<S: Scout> {
     links: u64,
     /// What was last logged about a place that led to no leader, so that it is said once.
     told: BTreeMap<String, String>,
+    /// Cancelled when the source speaks: what is being dialled on its former word is of no use.
+    word: CancellationToken,
     rng: StdRng,
 }
 
@@ -52,6 +58,8 @@ pub struct Supervisor<S: Scout> {
 struct Primary<L> {
     endpoint: Endpoint,
     found: Found<L>,
+    /// Its socket among those that are open; dropped after it.
+    open: TaskTrackerToken,
 }
 
 /// The system connection as its owner sees it.
@@ -66,7 +74,8 @@ struct Standing {
 #[derive(Debug)]
 enum Done<L> {
     Resolved(Question, Result<Vec<Endpoint>, ResolveError>),
-    Asked(Endpoint, Result<Found<L>, AskError>),
+    /// By the edition of the list of hosts that led to it; without an answer it was given up.
+    Asked(u64, Endpoint, Option<(Result<Found<L>, AskError>, TaskTrackerToken)>),
     LinkEnded(u64, LinkEnd),
 }
 
@@ -90,6 +99,8 @@ impl<S: Scout> Supervisor<S> {
             leader: None,
             availability: machine.availability(),
             ended: CancellationToken::new(),
+            fence: settings.fence.clone(),
+            open: TaskTracker::new(),
         };
         let (sender, target) = watch::channel(Arc::new(current.clone()));
         let status = HaStatus::new(machine.state(), machine.availability(), now.into_std());
@@ -97,7 +108,12 @@ impl<S: Scout> Supervisor<S> {
         let handle = Handle { target, reporter, status: status.clone(), control: Control(control) };
         let supervisor = Self {
             election: Election::new(settings.election_grace, settings.accept_new_cluster),
-            search: Search::new(settings.hosts.clone(), settings.resolve_interval, now),
+            search: Search::new(
+                settings.hosts.clone(),
+                settings.resolve_interval,
+                settings.pace,
+                now,
+            ),
             settings,
             scout,
             machine,
@@ -111,6 +127,7 @@ impl<S: Scout> Supervisor<S> {
             link: None,
             links: 0,
             told: BTreeMap::new(),
+            word: CancellationToken::new(),
             rng,
         };
         (supervisor, handle)
@@ -169,11 +186,15 @@ impl<S: Scout> Supervisor<S> {
     fn done(&mut self, done: Done<S::Link>) {
         match done {
             Done::Resolved(question, answer) => self.resolved(&question, answer),
-            Done::Asked(endpoint, answer) => {
+            Done::Asked(edition, endpoint, answer) => {
+                if edition != self.search.edition() {
+                    return; // whoever answered is dropped: the source has spoken since
+                }
                 self.search.dialled(&endpoint.address);
                 match answer {
-                    Ok(found) => self.met(endpoint, found),
-                    Err(error) => self.missed(&endpoint, &error),
+                    Some((Ok(found), open)) => self.met(Primary { endpoint, found, open }),
+                    Some((Err(error), _)) => self.missed(&endpoint, &error),
+                    None => {}
                 }
             }
             Done::LinkEnded(number, end) => {
@@ -201,25 +222,30 @@ impl<S: Scout> Supervisor<S> {
         self.status.lock().addresses = self.search.addresses();
         let deadline = now + self.settings.dial_timeout;
         for endpoint in endpoints {
-            let scout = self.scout.clone();
+            let (scout, edition) = (self.scout.clone(), self.search.edition());
             self.status.lock().counters.dials += 1;
+            let (open, word) = (self.current.open.token(), self.word.clone());
             self.tasks.spawn(async move {
-                let answer = scout.ask(&endpoint, deadline).await;
-                Done::Asked(endpoint, answer)
+                let answer = tokio::select! {
+                    biased; // a source that has spoken since makes the answer useless
+                    () = word.cancelled() => None,
+                    answer = scout.ask(&endpoint, deadline) => Some((answer, open)),
+                };
+                Done::Asked(edition, endpoint, answer)
             });
         }
     }
 
     /// A primary has answered.
-    fn met(&mut self, endpoint: Endpoint, found: Found<S::Link>) {
+    fn met(&mut self, primary: Primary<S::Link>) {
+        let endpoint = &primary.endpoint;
         self.told.remove(&endpoint.to_string());
-        let node = node(&endpoint, found.identity);
+        let node = node(endpoint, primary.found.identity);
         let now = Instant::now();
         let named = |address| self.search.is_named(address, now);
         let Some(leader) = self.leader.as_ref().filter(|_| self.link.is_some()) else {
             if named(&endpoint.address) {
-                let with = Primary { endpoint, found };
-                match self.election.offer(node.clone(), with, now.into_std()) {
+                match self.election.offer(node.clone(), primary, now.into_std()) {
                     Offer::Stands => {}
                     Offer::Refused { reason, first } => self.refused(&node, reason, first),
                 }
@@ -230,7 +256,7 @@ impl<S: Scout> Supervisor<S> {
         };
         let named = named(&leader.endpoint.address);
         match self.election.challenge(&node, named) {
-            Ok(true) => self.stand_at(node, Primary { endpoint, found }),
+            Ok(true) => self.stand_at(node, primary),
             Ok(false) => debug!(%endpoint, "another primary; the leader stays"),
             Err((reason, first)) => self.refused(&node, reason, first),
         }
@@ -296,12 +322,31 @@ impl<S: Scout> Supervisor<S> {
                 }
                 self.step(Event::LeaderChanged, "by command".to_owned());
             }
-            Command::Follow(hosts) => {
-                let names: Vec<String> = hosts.iter().map(ToString::to_string).collect();
-                self.search.follow(hosts);
-                self.step(Event::LeaderChanged, names.join(", "));
+            Command::Follow { word, before } => {
+                let open = self.follow(word);
+                // A source that does not wait for the answer has ended.
+                drop(before.send(open));
             }
         }
+    }
+
+    /// Goes where the source says, and gives back the sockets that are open until then.
+    fn follow(&mut self, Word { host, forget, why }: Word) -> TaskTracker {
+        if forget {
+            self.election.forget();
+        }
+        let event = match host {
+            Some(_) => Event::LeaderChanged,
+            None => Event::LeaderWithdrawn,
+        };
+        self.told.clear();
+        self.search.follow(host.into_iter().collect(), Instant::now());
+        std::mem::take(&mut self.word).cancel();
+        let open = std::mem::replace(&mut self.current.open, TaskTracker::new());
+        open.close();
+        self.step(event, why);
+        self.publish(); // also where no epoch was retired: new sockets count anew
+        open
     }
 
     fn report(&mut self, report: Report) {
@@ -351,7 +396,8 @@ impl<S: Scout> Supervisor<S> {
     }
 
     /// Makes this the system connection.
-    fn stand_at(&mut self, node: Node, Primary { endpoint, found }: Primary<S::Link>) {
+    fn stand_at(&mut self, node: Node, primary: Primary<S::Link>) {
+        let Primary { endpoint, found, open } = primary;
         let Found { identity, parameters, link } = found;
         let detail = endpoint.to_string();
         self.drop_link();
@@ -365,7 +411,10 @@ impl<S: Scout> Supervisor<S> {
         let (reporter, status) = (self.reports.reporter.clone(), self.status.clone());
         let pulse = Pulse::new(self.machine.epoch(), reporter, status);
         let kept = keep(link, self.settings.beat, pulse, Arc::clone(&ask_now));
-        let task = self.tasks.spawn(async move { Done::LinkEnded(number, kept.await) });
+        let task = self.tasks.spawn(async move {
+            let _open = open; // dropped after the link's socket
+            Done::LinkEnded(number, { kept }.await)
+        });
         self.link = Some(Standing { number, task, ask_now });
         let mut status = self.status.lock();
         status.last_error = None;

@@ -7,7 +7,7 @@ use everline_core::ha::{Mode, Phase};
 use everline_wire::sqlstate::SqlState;
 use tokio::time::{Instant, sleep};
 
-use super::super::Registration;
+use super::super::{Registration, Word};
 use super::{Done, Supervisor};
 use crate::backend::system::LinkEnd;
 use world::{Dns, Does, PRIMARY, STANDBY, Stage, World, bounded, settings};
@@ -440,6 +440,11 @@ async fn a_link_that_breaks_at_once_is_not_dialled_without_a_pause() {
     .await;
 }
 
+fn word(host: Option<&str>) -> Word {
+    let host = host.and_then(|name| settings(&[name]).hosts.pop());
+    Word { host, forget: false, why: "a test".to_owned() }
+}
+
 #[tokio::test(start_paused = true)]
 async fn commands_retire_the_epoch_and_move_the_search() {
     bounded(async {
@@ -450,13 +455,22 @@ async fn commands_retire_the_epoch_and_move_the_search() {
         stage.handle.control.reconnect().await;
         stage.until(10.1).await;
         assert_eq!((stage.leader().as_str(), stage.target().epoch), ("a available", 2));
-        stage.handle.control.follow(settings(&["other"]).hosts).await;
+        stage.handle.control.follow(word(Some("other"))).await;
         stage.until(10.2).await;
         assert_eq!((stage.leader().as_str(), stage.target().epoch), ("b available", 3));
-        stage.handle.control.follow(Vec::new()).await;
+        let open = stage.target().open.clone();
+        let pooled = open.token();
+        let before = stage.handle.control.follow(word(None)).await;
+        assert!(before.is_closed() && !before.is_empty());
+        tokio::task::yield_now().await;
+        stage.until(10.3).await;
+        assert_eq!(before.len(), 1, "the system connection is closed, the pool's is not");
+        assert!(stage.target().open.is_empty(), "what is opened next counts anew");
+        drop(pooled);
+        before.wait().await;
         stage.until(100.0).await;
         assert_eq!((stage.leader().as_str(), stage.target().epoch), ("- unavailable", 4));
-        stage.handle.control.follow(settings(&["db"]).hosts).await;
+        stage.handle.control.follow(word(Some("db"))).await;
         stage.until(110.0).await;
         assert_eq!(stage.leader(), "- unavailable", "an older timeline");
         stage.handle.control.reconnect_to_anyone().await;

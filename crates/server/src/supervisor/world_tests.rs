@@ -322,6 +322,8 @@ pub(super) fn settings(hosts: &[&str]) -> Settings {
         election_grace: Duration::from_millis(200),
         accept_new_cluster: false,
         connections_max: 100,
+        pace: everline_core::retry::Pace::SYSTEM_DIAL,
+        fence: crate::supervisor::Fence::none(),
     }
 }
 

@@ -7,6 +7,7 @@ use everline_core::pool::plan::{PoolId, Verdict};
 use tokio::time::Instant;
 
 use super::Pools;
+use crate::backend::Endpoint;
 use crate::backend::connection::Connection;
 use crate::backend::dial::{DialError, Login};
 use crate::backend::lease::Backend;
@@ -55,6 +56,7 @@ impl Pools {
         let mut pause = Duration::from_millis(20);
         let outcome = loop {
             let target = self.target();
+            let open = target.open.token(); // before it is asked whether the epoch has ended
             let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
                 break None;
             };
@@ -62,20 +64,22 @@ impl Pools {
             let dialled = tokio::select! {
                 biased; // an epoch that is over makes the dial useless
                 () = target.ended.cancelled() => break None,
-                dialled = self.dialer.dial(&leader.endpoint, &login, deadline) => dialled,
+                dialled = self.dial_once(&leader.endpoint, &login, deadline) => dialled,
             };
             match dialled {
-                Ok(mut connection) => {
-                    if !is_primary(&mut connection, deadline).await {
-                        tracing::debug!("dialled a node that is no primary");
-                        self.reporter.suspect(target.epoch);
-                        tokio::time::sleep(pause).await;
-                        continue;
-                    }
+                Ok((connection, false)) => {
+                    tracing::debug!("dialled a node that is no primary");
+                    self.reporter.suspect(target.epoch);
+                    drop((connection, open));
+                    tokio::time::sleep(pause).await;
+                    continue;
+                }
+                Ok((connection, true)) => {
                     let registration = self.reporter.opened(target.epoch);
-                    break Some(Box::new(Backend::new(connection, &target, registration)));
+                    break Some(Box::new(Backend::new(connection, &target, registration, open)));
                 }
                 Err(error) => {
+                    drop(open);
                     self.reporter.dial_failed(target.epoch, &error);
                     if is_final(&error) {
                         tracing::warn!(database = login.database, user = login.user, %error,
@@ -104,6 +108,18 @@ impl Pools {
             }
         }
         self.tend();
+    }
+
+    /// One connection, and whether it leads to a primary.
+    async fn dial_once(
+        &self,
+        endpoint: &Endpoint,
+        login: &Login,
+        deadline: Instant,
+    ) -> Result<(Connection, bool), DialError> {
+        let mut connection = self.dialer.dial(endpoint, login, deadline).await?;
+        let primary = is_primary(&mut connection, deadline).await;
+        Ok((connection, primary))
     }
 
     fn fail_waiters(&self, pool: PoolId, error: &Arc<DialError>) {

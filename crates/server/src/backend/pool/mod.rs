@@ -63,6 +63,9 @@ pub enum LeaseError {
     Refused(Arc<DialError>),
 }
 
+/// How often a statement that waits looks at a fence that was reached.
+const FENCE_LOOKS: Duration = Duration::from_millis(20);
+
 type Grant = Result<Lease, Arc<DialError>>;
 
 struct Waiter {
@@ -275,7 +278,12 @@ impl Pools {
         let _place = self.enqueue(pool, grant);
         self.tend();
         loop {
-            let available = targets.borrow_and_update().is_available();
+            let (available, fenced) = {
+                let target = targets.borrow_and_update();
+                let fenced = target.availability.is_available() && !target.fence.holds();
+                (target.is_available(), fenced)
+            };
+            let fence_looks = Instant::now() + FENCE_LOOKS;
             let deadline = if available {
                 held = None;
                 began + terms.query_wait
@@ -301,6 +309,10 @@ impl Pools {
                 } else {
                     LeaseError::NoLeader { held: began.elapsed() }
                 }),
+                () = sleep_until(fence_looks), if fenced => {
+                    // A fence that was moved on in the moment it was reached tells nobody.
+                    self.tend();
+                }
             }
         }
     }
@@ -375,8 +387,19 @@ impl Pools {
             .find(|(_, pool)| !pool.waiters.is_empty() && !pool.idle.is_empty())
             .map(|(id, _)| *id)?;
         let pool = inner.pools.get_mut(&ready)?;
-        let waiter = pool.waiters.pop_front()?;
         let backend = pool.idle.pop()?;
+        if backend.ended.is_cancelled() {
+            // Of an epoch that is over, and not swept yet.
+            let counts = inner.plan.counts_mut(ready);
+            counts.idle = counts.idle.saturating_sub(1);
+            drop(inner);
+            backend.close();
+            return self.match_one();
+        }
+        let Some(waiter) = pool.waiters.pop_front() else {
+            pool.idle.push(backend);
+            return None;
+        };
         let counts = inner.plan.counts_mut(ready);
         counts.waiting = counts.waiting.saturating_sub(1);
         counts.idle = counts.idle.saturating_sub(1);

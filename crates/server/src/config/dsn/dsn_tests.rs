@@ -130,10 +130,10 @@ fn what_is_wrong_with_a_uri_is_said_without_showing_it() {
         postgresql://%40abstract/            | !host (entry 1) begins with @
         postgresql://u:pa/ss@host/db         | !port (entry 1) has to be a number between 1 and 65535; in a URI
         postgresql://u:pa@ss@host/db         | !host (entry 1) holds a character
-        postgre://host                       | !the scheme of the backend DSN is expected to be postgres:// or postgresql://, not postgre://
-        stolon+consul+http://h/c             | !the scheme of the backend DSN is expected to be postgres:// or postgresql://, not stolon+consul+http://
-        Postgres://host                      | !the scheme of the backend DSN is expected to be postgres:// or postgresql://, not Postgres://
-        host                                 | !the scheme of the backend DSN is expected to be postgres:// or postgresql://
+        postgre://host                       | !the scheme of the backend DSN is expected to be postgres://, postgresql:// or stolon+consul+http(s)://, not postgre://
+        stolon+consul+http://h/c             | !the scheme of the backend DSN is expected to be postgres://, postgresql:// or stolon+consul+http(s)://, not stolon+consul+http://
+        Postgres://host                      | !the scheme of the backend DSN is expected to be postgres://, postgresql:// or stolon+consul+http(s)://, not Postgres://
+        host                                 | !the scheme of the backend DSN is expected to be postgres://, postgresql:// or stolon+consul+http(s)://
     ");
     for text in [
         "postgres://u:hush/me@host/db",
