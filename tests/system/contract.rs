@@ -16,8 +16,8 @@ struct Lot {
     before: &'static [(&'static str, &'static str)],
     /// Said when the leader goes, and not answered by it.
     doing: &'static str,
-    /// What answers that. Where the leader is shut down in order, it still says what it had ready
-    /// before: messages with a `~`.
+    /// What answers that. A leader that is shut down in order still says what it had ready, and
+    /// that is passed on unless its end is heard first: messages with a `~`.
     end: &'static str,
     /// Said and heard afterwards, without any leader.
     after: &'static [(&'static str, &'static str)],
@@ -349,10 +349,8 @@ async fn take_seats(scene: &Scene) -> Vec<(Seat, &'static Lot)> {
 }
 
 async fn ends(seat: &mut Seat, lot: &Lot, fault: Fault) {
-    let said = lot.end.split(" / ").filter_map(|message| match message.strip_prefix('~') {
-        Some(ready) => (fault == Fault::Switchover).then_some(ready),
-        None => Some(message),
-    });
+    let in_order = fault == Fault::Switchover;
+    let said = lot.end.split(" / ").filter(|message| in_order || !message.starts_with('~'));
     seat.hears(&said.collect::<Vec<_>>().join(" / ")).await;
     afterwards(seat, lot).await;
 }

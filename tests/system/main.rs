@@ -7,6 +7,10 @@
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod contract_flight;
+#[cfg(test)]
+mod contract_hold;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod seat;
