@@ -412,12 +412,12 @@ impl Conversation {
             self.journal.roll_back();
             return;
         }
-        whole &= self.journal.commit().is_ok();
-        if !whole {
+        let worn = self.journal.commit();
+        let (true, Ok(worn)) = (whole, worn) else {
             backend.spoiled = true;
             self.pins.add(Pins::UNSEEN_SETTING);
             return;
-        }
+        };
         if discarded {
             self.pins.remove(Pins::ALL_BUT_MODE);
         }
@@ -428,7 +428,7 @@ impl Conversation {
         if !committed.any(|key| matches!(key, Key::Prepared(_))) {
             self.pins.remove(Pins::PREPARE);
         }
-        backend.settings = Arc::clone(committed);
+        backend.settings = worn;
     }
 }
 

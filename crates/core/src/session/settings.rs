@@ -236,24 +236,29 @@ impl Journal {
         if self.staged.len() > SETTINGS_MAX.saturating_mul(4) { Err(Full) } else { Ok(()) }
     }
 
-    /// The transaction committed: what it staged is in force.
+    /// The transaction committed: what it staged is in force. Returns what the connection wears on
+    /// which that was done: its `RESET` goes back to its own defaults, and not to what this session
+    /// came with.
     ///
     /// # Errors
     /// [`Full`] when the journal has grown past the bounds; what is in force stays as it was.
-    pub fn commit(&mut self) -> Result<(), Full> {
+    pub fn commit(&mut self) -> Result<Arc<Settings>, Full> {
         if self.staged.is_empty() {
-            return Ok(());
+            return Ok(Arc::clone(&self.committed));
         }
         let mut settings = Settings::clone(&self.committed);
+        let mut worn = settings.clone();
         for change in self.staged.drain(..) {
+            apply(&mut worn, &Settings::default(), change.clone());
             apply(&mut settings, &self.base, change);
         }
         if settings.full() {
             return Err(Full);
         }
+        let worn = (worn != settings).then(|| Arc::new(worn));
         self.committed =
             if settings == *self.base { Arc::clone(&self.base) } else { Arc::new(settings) };
-        Ok(())
+        Ok(worn.unwrap_or_else(|| Arc::clone(&self.committed)))
     }
 
     /// The transaction is gone, and what it staged with it.

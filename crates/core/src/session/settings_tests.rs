@@ -77,6 +77,21 @@ fn startup_values_are_quoted_and_reset_goes_back_to_them() {
 }
 
 #[test]
+fn reset_takes_the_connection_back_further_than_the_session() {
+    let base = Settings::from_startup([("a", "1")]);
+    for change in [Change::Reset(Key::Setting("a".into())), Change::ResetAll, Change::DiscardAll] {
+        let mut journal = Journal::new(Arc::new(base.clone()));
+        journal.stage(&mut vec![set("a", "SET a TO 2"), change.clone()]).unwrap();
+        let worn = journal.commit().unwrap();
+        assert!(worn.is_empty(), "{change:?}");
+        assert_eq!(**journal.committed(), base, "{change:?}");
+    }
+    let mut journal = Journal::new(Arc::new(base));
+    journal.stage(&mut vec![set("b", "SET b TO 2")]).unwrap();
+    assert!(Arc::ptr_eq(&journal.commit().unwrap(), journal.committed()));
+}
+
+#[test]
 fn a_transaction_stages_and_a_savepoint_takes_back() {
     let mut journal = Journal::default();
     let mut changes = vec![
