@@ -415,7 +415,17 @@ impl Conversation {
     }
 
     /// `CopyData` and its end; strays are swallowed, as PostgreSQL does after a failed COPY.
+    ///
+    /// A client may send them before it has heard that its COPY has begun (pgx does). They wait
+    /// until that is known here: which segment they end, and which Syncs the backend ignores.
     fn copy(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
+        if leased && !self.copy_in && !self.pipeline.is_answered() {
+            if !self.pipeline.flushed {
+                self.pipeline.flushed = true; // else an answer might wait for the Sync behind this
+                frontend::flush(&mut out.to_backend);
+            }
+            return Step::Wait;
+        }
         if !leased || !self.copy_in {
             return Step::Taken(Flow::Discard);
         }

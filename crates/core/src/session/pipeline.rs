@@ -165,6 +165,8 @@ pub struct Pipeline {
     pub open: Option<Segment>,
     /// An `ErrorResponse` for the first segment has gone to the client; only its end is owed.
     pub failed: bool,
+    /// The backend was asked to say what it has ready, since the last request was added.
+    pub flushed: bool,
 }
 
 impl Pipeline {
@@ -188,6 +190,7 @@ impl Pipeline {
 
     /// Adds a request.
     pub fn push(&mut self, request: Request) {
+        self.flushed = false;
         self.requests.push_back(request);
     }
 
