@@ -268,6 +268,68 @@ fn copy_in_by_both_protocols() {
 }
 
 #[test]
+fn copy_data_waits_for_the_word_that_copy_has_begun() {
+    check(
+        "> Q:COPY t FROM STDIN                 | lease
+         lease                                 | => Q:COPY t FROM STDIN
+         > d:1                                 | => H wait
+         < G                                   | G
+         > d:1 / c:                            | => d:1 / c
+         < C:COPY 1 / Z:I                      | C:COPY 1 / Z:I release",
+    );
+    check(
+        "> P::COPY t FROM STDIN                | lease
+         lease                                 | => P::COPY t FROM STDIN
+         > B:: / E: / S                        | => B:: / E: / S
+         > d:1                                 | => H wait
+         < 1 / 2                               | 1 / 2
+         > d:1                                 | wait
+         < G                                   | G
+         > d:1 / c: / S                        | => d:1 / c / S
+         < C:COPY 1 / Z:I                      | C:COPY 1 / Z:I release",
+    );
+    check(
+        "> Q:COPY nowhere FROM STDIN           | lease
+         lease                                 | => Q:COPY nowhere FROM STDIN
+         > d:1                                 | => H wait
+         < E:42P01 / Z:I                       | E:42P01 / Z:I release
+         > d:1 / c:                            |",
+    );
+}
+
+#[test]
+fn an_error_skips_simple_queries_too() {
+    check(
+        "> P::SELEC                            | lease
+         lease                                 | => P::SELEC
+         > Q:SELECT 1 / Q:SELECT 2 / S         | => Q:SELECT 1 / Q:SELECT 2 / S
+         < E:42601 / Z:I                       | E:42601 / Z:I release
+         > P::SELEC                            | lease
+         lease                                 | => P::SELEC
+         > Q:SELECT 1                          | => Q:SELECT 1
+         < E:42601                             | E:42601
+         > Q:SELECT 2 / S                      | => S
+         < Z:I                                 | Z:I release",
+    );
+}
+
+#[test]
+fn names_given_and_closed_by_what_was_skipped_are_what_they_were() {
+    check(
+        "> P:a:SELECT 1                        | lease
+         lease                                 | => P:#1:SELECT 1
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > D:P:none                            | lease
+         lease old                             | => D:P:none
+         > P:b:SELECT 2 / C:S:b / C:S:a / P:a:SELECT 3 / S | => P:#2:SELECT 2 / P:#3:SELECT 3 / S
+         < E:34000 / Z:I                       | E:34000 / Z:I release
+         > D:S:a                               | lease
+         lease old                             | => D:S:#1",
+    );
+}
+
+#[test]
 fn copy_that_fails_swallows_the_rest() {
     check(
         "> Q:COPY t FROM STDIN                 | lease

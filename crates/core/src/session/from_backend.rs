@@ -286,13 +286,7 @@ impl Conversation {
     fn segment_fails(&mut self, backend: &mut BackendState) {
         self.pipeline.failed = true;
         self.copy_in = false;
-        let mut skipped = Vec::new();
-        while let Some(request) = self.pipeline.first() {
-            if matches!(request, Request::Sync(_) | Request::Query(_)) {
-                break;
-            }
-            skipped.extend(self.pipeline.pop());
-        }
+        let skipped = self.pipeline.take_skipped();
         for request in &skipped {
             match request {
                 Request::Parse { id: Some(id), .. } => backend.prepared.remove(*id),
@@ -300,6 +294,13 @@ impl Conversation {
                 // would give again.
                 Request::Close { ours: true } => backend.spoiled = true,
                 Request::Parse { id: None, .. } => backend.unnamed_owner = Some(UNKNOWN_OWNER),
+                // The connection has statements that were taken off its list.
+                Request::Query(segment)
+                    if segment.effects.has(Effects::DISCARDS) || !segment.dropped.is_empty() =>
+                {
+                    backend.spoiled = true;
+                }
+                Request::Execute(dropped) if !dropped.is_empty() => backend.spoiled = true,
                 Request::ParseAnswered { .. }
                 | Request::Bind
                 | Request::DescribeStatement
@@ -315,9 +316,10 @@ impl Conversation {
         self.unsay(skipped.iter());
     }
 
-    /// Takes back what requests that were never carried out have changed here.
-    pub(super) fn unsay<'a>(&mut self, requests: impl Iterator<Item = &'a Request>) {
-        for request in requests {
+    /// Takes back what requests that were never carried out have changed here: the last one first,
+    /// so that a name given and closed, or closed and given, is again what it was.
+    pub(super) fn unsay<'a>(&mut self, requests: impl DoubleEndedIterator<Item = &'a Request>) {
+        for request in requests.rev() {
             match request {
                 Request::Parse { name: Some(name), .. } | Request::ParseAnswered { name } => {
                     if name.is_empty() {
@@ -332,7 +334,7 @@ impl Conversation {
                 Request::CloseAnswered(Some((name, statement))) => {
                     self.names.insert(name, statement.clone());
                 }
-                Request::Execute(dropped) => {
+                Request::Execute(dropped) | Request::Query(Segment { dropped, .. }) => {
                     for (name, statement) in dropped {
                         self.names.insert(name, statement.clone());
                     }
@@ -344,7 +346,6 @@ impl Conversation {
                 | Request::Close { .. }
                 | Request::CloseAnswered(None)
                 | Request::Sync(_)
-                | Request::Query(_)
                 | Request::Ours => {}
             }
         }
@@ -362,7 +363,7 @@ impl Conversation {
             Some(_) => return Action::Lost(Loss::Protocol { tag: tag::READY_FOR_QUERY }),
         };
         self.transaction.told(status);
-        if failed && segment.effects.has(Effects::DISCARDS) {
+        if failed && (segment.effects.has(Effects::DISCARDS) || !segment.dropped.is_empty()) {
             backend.spoiled = true;
         }
         if failed {

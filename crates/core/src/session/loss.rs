@@ -184,6 +184,12 @@ impl Conversation {
             })
             .collect();
         let judged = verdicts(&standing, self.transaction.status(), &self.policy);
+        let not_carried_out = owed.iter().zip(&judged).filter(|(_, (verdict, _))| match verdict {
+            Verdict::Silent | Verdict::Refused(_) => true,
+            Verdict::RolledBack => false,
+        });
+        let undone: Vec<_> = not_carried_out.flat_map(|(owed, _)| &owed.requests).collect();
+        self.unsay(undone.into_iter());
         for (owed, (verdict, after)) in owed.iter().zip(judged) {
             self.settle(owed, &verdict, after, out);
         }
@@ -211,12 +217,11 @@ impl Conversation {
         out: &mut BytesMut,
     ) {
         match verdict {
-            Verdict::Silent => self.unsay(owed.requests.iter()),
+            Verdict::Silent => {}
             Verdict::RolledBack => {
                 answer_rollback(owed, out);
             }
             Verdict::Refused(refusal) => {
-                self.unsay(owed.requests.iter());
                 if owed.end == End::Open && owed.requests.is_empty() {
                     // Nobody waits for an answer: an error would come unasked for.
                     self.phase = Phase::Owing(refusal.clone());

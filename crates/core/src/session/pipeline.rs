@@ -222,6 +222,27 @@ impl Pipeline {
         self.requests.pop_front()
     }
 
+    /// Takes what the backend skips because the first request has failed: all that follows up to a
+    /// Sync, simple queries included, unless it was a simple query itself that failed.
+    pub fn take_skipped(&mut self) -> Vec<Request> {
+        let mut skipped = Vec::new();
+        let mut unended = None;
+        if matches!(self.first(), Some(Request::Query(_))) {
+            return skipped;
+        }
+        while let Some(request) = self.requests.pop_front_if(|one| !matches!(one, Request::Sync(_)))
+        {
+            if let Request::Query(segment) = &request {
+                unended = Some(segment.clone());
+            }
+            skipped.push(request);
+        }
+        if self.requests.is_empty() && self.open.is_none() {
+            self.open = unended; // the Sync is still to come
+        }
+        skipped
+    }
+
     /// Drops Syncs that a backend in copy-in mode ignores: all that follow the first request.
     ///
     /// PostgreSQL, "COPY Operations": the backend ignores Flush and Sync during copy-in.
