@@ -11,6 +11,8 @@ mod contract_flight;
 #[cfg(test)]
 mod contract_hold;
 #[cfg(test)]
+mod same;
+#[cfg(test)]
 mod scene;
 #[cfg(test)]
 mod seat;
