@@ -1,5 +1,5 @@
-//! As much of Consul as a Stolon proxy speaks to, with every way of being unwell: keys with blocking
-//! queries, sessions that hold keys, refusals, garbage and silence.
+//! As much of Consul as a Stolon proxy speaks to, with every way of being unwell: keys with
+//! blocking queries, sessions that hold keys, refusals, garbage and silence.
 //!
 //! Source: Consul's HTTP API for KV and sessions, as the real program was seen to answer.
 

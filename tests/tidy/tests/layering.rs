@@ -37,22 +37,33 @@ type Used = (&'static str, &'static [&'static str]);
 /// * `run` is where everything meets, and nobody uses it but the program's entry.
 /// * `backend` and the supervisor meet in the ends of their channels: the supervisor dials through
 ///   `backend`, and `backend` reads the target and reports.
-/// * A source yields observations and knows neither `backend` nor the supervisor.
+/// * A source commands by the supervisor's `Control` and moves the fence; of `backend` it knows the
+///   resolver alone, for its own agents.
+/// * The fence is looked at wherever bytes can go to a backend.
 /// * Nobody but `run` knows the admin pages.
 const MAY_USE: &[(&str, &[Used])] = &[
-    ("admin", &[("backend", &[]), ("metrics", &[]), ("supervisor", &[])]),
+    ("admin", &[("backend", &[]), ("metrics", &[]), ("sources", &["status"]), ("supervisor", &[])]),
     (
         "backend",
         &[
             ("config", &[]),
             ("net", &[]),
-            ("supervisor", &["Registration", "Reporter", "Target", "Leader"]),
+            ("supervisor", &["Fence", "Leader", "Registration", "Reporter", "Target"]),
         ],
     ),
     ("check", &[("backend", &[]), ("config", &[]), ("net", &[])]),
     ("cli", &[("config", &[])]),
     ("config", &[("log", &["check"])]),
-    ("frontend", &[("backend", &[]), ("config", &[]), ("metrics", &[]), ("net", &[])]),
+    (
+        "frontend",
+        &[
+            ("backend", &[]),
+            ("config", &[]),
+            ("metrics", &[]),
+            ("net", &[]),
+            ("supervisor", &["Fence"]),
+        ],
+    ),
     ("lib", &[]),
     ("log", &[("config", &[])]),
     ("main", &[]),
@@ -74,7 +85,15 @@ const MAY_USE: &[(&str, &[Used])] = &[
         ],
     ),
     ("signals", &[]),
-    ("sources", &[("config", &[]), ("net", &[])]),
+    (
+        "sources",
+        &[
+            ("backend", &["Address", "resolve"]),
+            ("config", &[]),
+            ("net", &[]),
+            ("supervisor", &["Control", "Fence", "Word", "boot_time"]),
+        ],
+    ),
     ("supervisor", &[("backend", &[]), ("config", &[])]),
 ];
 

@@ -206,7 +206,8 @@ fn change(statement: &sql::Statement<'_>) -> Option<Change> {
     }
 }
 
-/// Whether a statement is accepted in a failed transaction: it ends it, goes back in it, or does nothing.
+/// Whether a statement is accepted in a failed transaction: it ends it, goes back in it, or does
+/// nothing.
 pub(super) fn leads_out(control: &Control) -> bool {
     match control {
         Control::Commit | Control::Rollback | Control::RollbackTo(_) | Control::Blank => true,

@@ -1,4 +1,5 @@
-//! Our place among the proxies that Stolon's sentinel waits for: a key in Consul, held by a session.
+//! Our place among the proxies that Stolon's sentinel waits for: a key in Consul, held by a
+//! session.
 //!
 //! The sentinel takes every key below `proxies/info/` for a proxy: it waits for its `Generation`
 //! before it announces a leader, and gives it up when the key is gone, or when `infoUID` has not
@@ -83,7 +84,8 @@ impl Registrar {
         Self { consul, key, uid, session: None }
     }
 
-    /// Writes what is to be published, in a session that is made or renewed first where that is due.
+    /// Writes what is to be published, in a session that is made or renewed first where that is
+    /// due.
     ///
     /// Not cancel safe: run it to its end, which comes within a few seconds.
     pub async fn write(&mut self, publish: Publish) -> Outcome {

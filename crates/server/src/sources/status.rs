@@ -19,8 +19,8 @@ pub struct SourceStatus {
     pub agent: String,
     /// Our name among Stolon's proxies.
     pub uid: String,
-    /// `yes`: the sentinel waits for us; `no`: not yet, or not any more; `denied`: the token may not
-    /// write, and the sentinel does not know of us.
+    /// `yes`: the sentinel waits for us; `no`: not yet, or not any more; `denied`: the token may
+    /// not write, and the sentinel does not know of us.
     pub registered: &'static str,
     /// `proxy.spec.masterDbUid` as last read.
     pub master_db_uid: Option<String>,

@@ -2,7 +2,7 @@
 //! never lent.
 //!
 //! [`Scout`] is the seam between what the supervisor decides and the network: it finds addresses
-//! and asks who is there. [`keep`] watches the connection that stands at the leader.
+//! and asks who is there. [`keep()`] watches the connection that stands at the leader.
 
 mod keep;
 mod link;
