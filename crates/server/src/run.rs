@@ -234,7 +234,7 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
     let pool_settings = PoolSettings {
         connections_max,
         dials_max: DIALS_MAX,
-        dial_timeout: dsn.connect_timeout.unwrap_or(config.backend.dial_timeout),
+        dial_timeout: config.backend.dial_timeout,
         idle_max: IDLE_MAX,
         held_max: HELD_MAX,
     };

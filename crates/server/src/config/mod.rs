@@ -49,7 +49,8 @@ pub struct BackendConfig {
     pub ha: HaMode,
     /// `resolver`.
     pub resolver: ResolverChoice,
-    /// `dial_timeout`: one deadline over connect, TLS, login and the first questions.
+    /// `dial_timeout`, or the DSN's `connect_timeout` where it is not given: one deadline over
+    /// connect, TLS, login and the first questions.
     pub dial_timeout: Duration,
     /// `resolve_interval`: how often the name is asked again while all is well.
     pub resolve_interval: Duration,

@@ -127,7 +127,7 @@ impl Settings {
         Self {
             mode,
             hosts: backend.dsn.hosts.clone(),
-            dial_timeout: backend.dsn.connect_timeout.unwrap_or(backend.dial_timeout),
+            dial_timeout: backend.dial_timeout,
             beat: Beat { interval: backend.heartbeat_interval, timeout: backend.heartbeat_timeout },
             resolve_interval: backend.resolve_interval,
             election_grace: ELECTION_GRACE,
