@@ -3,8 +3,8 @@
 //!
 //! What may differ is where an error was raised (file, line, routine), the process id in a
 //! notification, the numbers of tables, and by what name a prepared statement is called that is
-//! there already: backends know it by another one. The two sides have a database each, one a copy of the
-//! other.
+//! there already: backends know it by another one. The two sides have a database each, one a copy
+//! of the other.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
