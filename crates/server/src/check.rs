@@ -1,15 +1,23 @@
 //! `everline check`: connect to every backend that the DSN leads to, and say what is there.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
 use tokio::time::Instant;
 
 use crate::backend::Endpoint;
 use crate::backend::connection::Connection;
 use crate::backend::dial::{Dialer, Login};
 use crate::backend::resolve::Resolver;
-use crate::config::{BackendConfig, ResolverChoice};
+use crate::config::dsn::stolon::Stolon;
+use crate::config::dsn::{Host, HostPort};
+use crate::config::{BackendConfig, ResolverChoice, Source};
 use crate::net::tls::TlsError;
+use crate::sources::consul::Consul;
+use crate::sources::stolon::{nodes, observe};
 
 /// What was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -27,6 +35,15 @@ pub enum Finding {
         place: String,
         /// Why.
         problem: String,
+    },
+    /// What a source says.
+    Source {
+        /// Who was asked.
+        place: String,
+        /// The cluster it was asked for.
+        cluster: String,
+        /// What it says.
+        says: String,
     },
     /// A node that answered.
     Node {
@@ -68,7 +85,7 @@ impl Report {
     fn leaders(&self) -> usize {
         let leads = |finding: &&Finding| match finding {
             Finding::Node { node, .. } => !node.in_recovery,
-            Finding::Unreachable { .. } => false,
+            Finding::Unreachable { .. } | Finding::Source { .. } => false,
         };
         self.findings.iter().filter(leads).count()
     }
@@ -91,6 +108,9 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable { place, problem } => write!(f, "{place}: {problem}"),
+            Self::Source { place, cluster, says } => {
+                write!(f, "{place}: Stolon cluster {cluster}: {says}")
+            }
             Self::Node { endpoint, node } => write!(
                 f,
                 "{endpoint}: {}, PostgreSQL {}, timeline {}, system identifier {}, {}",
@@ -120,7 +140,15 @@ pub async fn check(config: &BackendConfig) -> Result<Report, TlsError> {
         ResolverChoice::Server(server) => Resolver::server(server),
     };
     let mut findings = Vec::new();
-    for host in &config.dsn.hosts {
+    let hosts = match &config.source {
+        Source::Dsn => config.dsn.hosts.clone(),
+        Source::Stolon(stolon) => {
+            let (hosts, finding) = named(stolon, &resolver, config.dial_timeout).await?;
+            findings.push(finding);
+            hosts
+        }
+    };
+    for host in &hosts {
         let deadline = Instant::now() + config.dial_timeout;
         let endpoints = match resolver.endpoints(host, deadline).await {
             Ok(endpoints) => endpoints,
@@ -139,6 +167,41 @@ pub async fn check(config: &BackendConfig) -> Result<Report, TlsError> {
         }
     }
     Ok(Report { findings })
+}
+
+/// The nodes that Stolon's data names, and what is to be said about it.
+async fn named(
+    stolon: &Stolon,
+    resolver: &Resolver,
+    within: Duration,
+) -> Result<(Vec<HostPort>, Finding), TlsError> {
+    let mut consul = Consul::new(Arc::new(stolon.clone()), resolver.clone())?;
+    let place = format!("Consul agent {}", consul.agent());
+    let nothing = |problem| (Vec::new(), Finding::Unreachable { place: place.clone(), problem });
+    let path = format!("/v1/kv/{}?raw&consistent", stolon.key("clusterdata"));
+    let asked = consul.ask(&Method::GET, &path, Bytes::new(), Instant::now() + within).await;
+    let document = match asked {
+        Err(error) => return Ok(nothing(error.to_string())),
+        Ok(reply) if reply.status == StatusCode::OK => reply.body,
+        Ok(reply) if reply.status == StatusCode::NOT_FOUND => {
+            return Ok(nothing(format!("there is no Stolon cluster {}", stolon.cluster)));
+        }
+        Ok(reply) => return Ok(nothing(reply.problem())),
+    };
+    let (observation, nodes) = match (observe(&document), nodes(&document)) {
+        (Ok(observation), Ok(nodes)) => (observation, nodes),
+        (Err(error), _) | (_, Err(error)) => return Ok(nothing(error.to_string())),
+    };
+    let says = match &observation.leader {
+        Some(leader) => format!("the leader is {leader}"),
+        None => "there is no leader".to_owned(),
+    };
+    let hosts = nodes.iter().filter_map(|node| {
+        let host = Host::parse(&node.host).ok()?;
+        Some(HostPort::new(host, node.port))
+    });
+    let cluster = stolon.cluster.clone();
+    Ok((hosts.collect(), Finding::Source { place, cluster, says }))
 }
 
 async fn look(

@@ -75,6 +75,8 @@ pub struct Proxy {
     /// After a write that failed: not before this instant the next.
     write_at: Instant,
     write_backoff: Backoff,
+    /// Why the last write was denied.
+    denied: String,
     /// Since when everything is being closed.
     closing_since: Option<Instant>,
     rng: StdRng,
@@ -119,6 +121,7 @@ impl Proxy {
             last: None,
             write_at: Instant::now(),
             write_backoff: Backoff::new(Pace::SOURCE),
+            denied: String::new(),
             closing_since: None,
             rng: StdRng::from_rng(&mut rand::rng()),
         })
@@ -294,9 +297,7 @@ impl Proxy {
                 News::Written(written)
             }
             Outcome::Denied(problem) => {
-                if !self.follow.is_denied() {
-                    warn!("registration denied: {problem}");
-                }
+                self.denied = problem;
                 News::Denied
             }
             Outcome::SessionLost(problem) => {
@@ -347,8 +348,9 @@ impl Proxy {
             },
             Act::LookAgain => self.again.notify_one(),
             Act::Unregistered => warn!(
-                "following without being registered: Stolon's sentinel does not wait for this \
-                 proxy before it announces another leader"
+                "following without being registered, so that Stolon's sentinel does not wait for \
+                 this proxy before it announces another leader: {}",
+                self.denied
             ),
         }
     }

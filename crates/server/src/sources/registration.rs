@@ -203,3 +203,7 @@ impl Registrar {
         asked.map_err(|error| Outcome::Failed(error.to_string()))
     }
 }
+
+#[cfg(test)]
+#[path = "registration_tests.rs"]
+mod tests;
