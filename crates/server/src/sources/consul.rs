@@ -319,3 +319,7 @@ fn request(
     }
     builder.body(Full::new(body.clone())).map_err(ConsulError::Request)
 }
+
+#[cfg(test)]
+#[path = "consul_tests.rs"]
+mod tests;
