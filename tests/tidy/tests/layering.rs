@@ -51,7 +51,10 @@ const MAY_USE: &[(&str, &[Used])] = &[
             ("supervisor", &["Fence", "Leader", "Registration", "Reporter", "Target"]),
         ],
     ),
-    ("check", &[("backend", &[]), ("config", &[]), ("net", &[])]),
+    (
+        "check",
+        &[("backend", &[]), ("config", &[]), ("net", &[]), ("sources", &["consul", "stolon"])],
+    ),
     ("cli", &[("config", &[])]),
     ("config", &[("log", &["check"])]),
     (
