@@ -118,7 +118,8 @@ impl Reader {
         }
         let Some(why) = line.strip_prefix("skipped: ") else { return Show::No };
         if let Some(name) = self.shown.take() {
-            self.tally.skipped.push(format!("{name}: {why}"));
+            let named = why.starts_with(&format!("{name}: "));
+            self.tally.skipped.push(if named { why.to_owned() } else { format!("{name}: {why}") });
             self.skipped += 1;
         }
         Show::Yes

@@ -35,6 +35,16 @@ fn a_test_that_says_skipped_is_not_counted_as_passed() {
 }
 
 #[test]
+fn a_skipped_test_that_names_itself_is_named_once() {
+    let text = format!(
+        "running 1 test\ntest a::b ... ok\n\nsuccesses:\n\n\
+         ---- a::b stdout ----\nskipped: a::b: no PostgreSQL\n\n\nsuccesses:\n    a::b\n\n\
+         test result: ok. 1 passed; 0 failed; 0 ignored; {RESULT}\n"
+    );
+    assert_eq!(read(&text, true), "0 passed, 0 failed, 1 skipped; ; a::b: no PostgreSQL");
+}
+
+#[test]
 fn failures_are_named() {
     let text = format!(
         "running 2 tests\ntest a ... FAILED\ntest b ... ok\n\nsuccesses:\n    b\n\nfailures:\n\n\

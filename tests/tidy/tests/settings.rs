@@ -101,8 +101,21 @@ fn page() -> String {
     page
 }
 
+/// Puts addresses in backquotes: what they hold is no markup.
+fn quote_addresses(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let address = word.trim_end_matches([',', ';', ':', '.']);
+        let address = if word.ends_with("...") { word } else { address };
+        if !word.contains("://") {
+            return word.to_owned();
+        }
+        format!("`{address}`{}", word.get(address.len()..).unwrap_or_default())
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn section(setting: &Setting, page: &mut String) {
-    let (key, flag, doc) = (setting.key, setting.flag(), setting.doc);
+    let (key, flag, doc) = (setting.key, setting.flag(), quote_addresses(setting.doc));
     let (file, flag) = match setting.shape {
         Shape::Switch => ("`true` or `false`".to_owned(), format!("--{flag}")),
         Shape::Text => ("text or number".to_owned(), format!("--{flag} {}", setting.value)),

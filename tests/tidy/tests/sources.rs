@@ -181,6 +181,32 @@ fn nothing_is_left_for_later() {
     offences.none("what is missing is an issue, not a comment");
 }
 
+/// Clippy would ask it of every function; what waits has the errors that are worth a word.
+#[test]
+fn what_waits_says_how_it_fails() {
+    let mut offences = Offences::default();
+    for file in sources() {
+        let lines: Vec<_> = file.text.lines().collect();
+        for (index, _) in lines.iter().enumerate().filter(|(_, line)| is_public_async(line)) {
+            let (before, after) = lines.split_at(index);
+            let signature: String =
+                after.iter().copied().take_while(|line| !line.ends_with('{')).collect();
+            let signature = format!("{signature}{}", after.first().unwrap_or(&""));
+            let mut doc = before.iter().rev().map(|line| line.trim());
+            let mut doc = doc.by_ref().take_while(|line| line.starts_with(['/', '#']));
+            let says = doc.any(|line| line.starts_with("/// # Errors"));
+            if signature.contains("Result<") && !says {
+                offences.at(&file, index + 1, "returns a Result and has no # Errors");
+            }
+        }
+    }
+    offences.none("a public async function says how it fails");
+}
+
+fn is_public_async(line: &str) -> bool {
+    line.trim_start().starts_with("pub async fn ")
+}
+
 #[test]
 fn no_test_is_ignored() {
     let mut offences = Offences::default();
