@@ -30,10 +30,13 @@ impl File {
     }
 }
 
-/// The repository's root.
+/// The repository's root: of the package that Cargo runs, which may be a copy of the one that was
+/// compiled.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    Path::new(&package).join("../..")
 }
 
 /// All files whose names end in this, in the order of their paths.
