@@ -105,7 +105,13 @@ impl Stolon {
             "proxyTimeout": go_duration(pace.timeout),
             "usePgrewind": true,
             "synchronousReplication": true,
-            "pgParameters": { "fsync": "off", "shared_buffers": "16MB", "max_connections": "100" },
+            // A base backup begins with a checkpoint, which is else spread over minutes.
+            "pgParameters": {
+                "fsync": "off",
+                "shared_buffers": "16MB",
+                "max_connections": "100",
+                "checkpoint_completion_target": "0",
+            },
         });
         for (name, text) in
             [("spec.json", spec.to_string().as_str()), ("su", SUPERUSER.1), ("repl", "repl-secret")]
