@@ -16,3 +16,5 @@ mod same;
 mod scene;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod stolon;

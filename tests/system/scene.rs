@@ -45,6 +45,11 @@ impl Drop for Tell {
 
 /// Runs one test under its deadline; a test that this machine cannot run is reported as skipped.
 pub(crate) fn run<F: Future<Output = Result<()>>>(test: F) {
+    run_within(TEST_MAX, test);
+}
+
+/// As [`run`], with a deadline of its own.
+pub(crate) fn run_within<F: Future<Output = Result<()>>>(test_max: Duration, test: F) {
     let name = type_name::<F>().trim_end_matches("::{{closure}}");
     let name = name.split_once("::").map_or(name, |(_, name)| name);
     let _tell = Tell;
@@ -55,9 +60,9 @@ pub(crate) fn run<F: Future<Output = Result<()>>>(test: F) {
         .expect("a runtime");
     runtime.block_on(async {
         let mut test = Box::pin(test);
-        let outcome = tokio::time::timeout(TEST_MAX, test.as_mut()).await;
+        let outcome = tokio::time::timeout(test_max, test.as_mut()).await;
         // The test is still there when this panics, so that its end is seen to be that of a panic.
-        match outcome.unwrap_or_else(|_| panic!("{name}: not done after {TEST_MAX:?}")) {
+        match outcome.unwrap_or_else(|_| panic!("{name}: not done after {test_max:?}")) {
             Ok(()) => {}
             Err(Error::Skip(why)) => skip(name, &why),
             Err(error) => panic!("{name}: {error}"),
