@@ -42,6 +42,10 @@ pub const SETTINGS_MAX: usize = 200;
 /// See [`SETTINGS_MAX`].
 pub const SETTINGS_BYTES_MAX: usize = 64 * 1024;
 
+/// What is answered here at the beginning of one transaction, in bytes of text; what goes beyond
+/// is sent to a backend.
+pub const PREFIX_BYTES_MAX: usize = 16 * 1024;
+
 /// Named portals whose statements are remembered for one client's open transaction.
 pub const PORTALS_MAX: usize = 1_000;
 

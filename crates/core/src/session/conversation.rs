@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use everline_wire::backend::{self, TransactionStatus};
-use everline_wire::fields::Report;
+use everline_wire::fields::{Report, Severity};
 use everline_wire::frontend;
+use everline_wire::sqlstate::SqlState;
 use everline_wire::tag::frontend as tag;
 
 use super::backend_state::{BackendState, Parameters};
 use super::pin::Pins;
-use super::pipeline::{Effects, Pipeline, Request, Segment};
+use super::pipeline::{Effects, Pipeline, Request};
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
 use super::survey::{Survey, leads_out};
@@ -129,6 +130,15 @@ pub struct Tally {
     pub transactions: u32,
 }
 
+/// Whether the leased connection can take the session's next statement.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ready {
+    /// At once.
+    Now,
+    /// When it has taken the session's settings.
+    Dressing,
+}
+
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// Anything may come.
@@ -165,6 +175,8 @@ pub struct Conversation {
     pub(super) torn: bool,
     /// The backend has said something that makes its leadership doubtful.
     pub(super) doubtful: bool,
+    /// PostgreSQL did not take the session's settings, and said this.
+    pub(super) undressed: Option<(SqlState, String)>,
     pub(super) tally: Tally,
 }
 
@@ -198,6 +210,7 @@ impl Conversation {
             streaming: 0,
             torn: false,
             doubtful: false,
+            undressed: None,
             tally: Tally::default(),
         }
     }
@@ -277,8 +290,15 @@ impl Conversation {
             }
             Phase::SkipToSync => return self.skip(message, &mut out.to_client),
         }
-        if self.pipeline.len() >= PIPELINE_REQUESTS_MAX {
+        let dressing = matches!(self.pipeline.first(), Some(Request::Dress(_)));
+        if dressing || self.pipeline.len() >= PIPELINE_REQUESTS_MAX {
             return Step::Wait;
+        }
+        if let Some((code, words)) = self.take_undressed() {
+            let severity = Severity::Error;
+            let report = Report { severity, code, message: &words, detail: None, hint: None };
+            self.refuse_as(message.tag, &report, &mut out.to_client);
+            return Step::Taken(Flow::Discard);
         }
         let step = match message.tag {
             tag::QUERY => self.query(message, backend, out),
@@ -378,11 +398,17 @@ impl Conversation {
             self.renew_unnamed(None); // as every simple query does
             return Ok(Step::Taken(Flow::Discard));
         }
+        if self.is_lost() {
+            return Ok(self.refuse_in_lost(&mut out.to_client)); // too long to be answered above
+        }
         let Some(backend) = backend else { return Ok(Step::Lease) };
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         let mut survey = Survey::of(sql, cut);
-        self.make_ready(backend, out);
+        // A Parse of ours must not go before a simple query: if it failed, the query would be
+        // skipped and never be answered.
         let rewritten = self.mean_by_deallocate(&mut survey);
-        self.ensure_deallocated(&survey, backend, out);
         let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add_survey(&survey);
         segment.dropped.extend(self.take_effect(&survey, backend));
@@ -396,6 +422,12 @@ impl Conversation {
         Ok(Step::Taken(Flow::Forward))
     }
 
+    fn refuse_in_lost(&mut self, out: &mut BytesMut) -> Step {
+        self.refuse_with(&Refusal::TransactionLost, out);
+        backend::ready_for_query(out, self.transaction.status());
+        Step::Taken(Flow::Discard)
+    }
+
     fn function_call(
         &mut self,
         message: &Incoming<'_>,
@@ -405,9 +437,14 @@ impl Conversation {
         if self.skips_open_segment() {
             return Step::Taken(Flow::Discard);
         }
+        if self.is_lost() {
+            return self.refuse_in_lost(&mut out.to_client);
+        }
         let Some(backend) = backend else { return Step::Lease };
-        self.make_ready(backend, out);
-        let mut segment = Segment::default();
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Step::Wait;
+        }
+        let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add(&super::survey::Control::Bound, false);
         message.forward(&mut out.to_backend);
         self.pipeline.push(Request::Query(segment));
@@ -440,12 +477,18 @@ impl Conversation {
     }
 
     /// Brings the leased connection to where this session's next statement can run on it.
-    pub(super) fn make_ready(&mut self, backend: &mut BackendState, out: &mut Output) {
+    ///
+    /// A statement must not follow settings that may be refused: it would run under those of
+    /// another client. So it waits for them; the replayed `BEGIN` travels with it.
+    pub(super) fn make_ready(&mut self, backend: &mut BackendState, out: &mut Output) -> Ready {
         if !self.pipeline.is_empty() {
-            return;
+            return Ready::Now;
         }
         if matches!(self.transaction, Transaction::None | Transaction::Virtual(_)) {
             self.wear(backend, out);
+            if !self.pipeline.is_empty() {
+                return Ready::Dressing;
+            }
         }
         if let Transaction::Virtual(prefix) = &self.transaction {
             frontend::query(&mut out.to_backend, prefix.sql());
@@ -453,6 +496,12 @@ impl Conversation {
             backend.unnamed_owner = None;
             self.transaction.told(TransactionStatus::InTransaction);
         }
+        Ready::Now
+    }
+
+    /// PostgreSQL's words when it did not take the session's settings.
+    pub fn take_undressed(&mut self) -> Option<(SqlState, String)> {
+        self.undressed.take()
     }
 
     /// Makes the connection wear this session's settings.
@@ -461,10 +510,10 @@ impl Conversation {
         if !Arc::ptr_eq(wanted, &backend.settings) {
             let mut sql = Vec::new();
             wanted.difference(&backend.settings, &mut sql);
-            backend.settings = Arc::clone(wanted);
+            let worn = std::mem::replace(&mut backend.settings, Arc::clone(wanted));
             if !sql.is_empty() {
                 frontend::query(&mut out.to_backend, &sql);
-                self.pipeline.push(Request::Ours);
+                self.pipeline.push(Request::Dress(worn));
                 backend.unnamed_owner = None;
                 return;
             }
@@ -488,6 +537,7 @@ impl Conversation {
     /// What a statement does to the session at the moment it is forwarded.
     pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) -> Dropped {
         self.pins.add(survey.pins);
+        self.transaction.forget_savepoints(survey);
         if survey.cut {
             backend.spoiled = true;
         }

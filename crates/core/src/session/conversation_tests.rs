@@ -173,12 +173,14 @@ fn settings_follow_their_client_and_leave_with_it() {
          lease old                             | => Q:SELECT 1
          < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release
          > Q:SELECT 2                          | lease
-         lease                                 | => Q:SET TimeZone TO 'Asia/Tokyo'; / Q:SELECT 2
-         < S:TimeZone=Asia/Tokyo / C:SET / Z:I / C:SELECT 1 / Z:I | C:SELECT 1 / Z:I release
+         lease                                 | => Q:SET TimeZone TO 'Asia/Tokyo'; wait
+         < S:TimeZone=Asia/Tokyo / C:SET / Z:I | => Q:SELECT 2
+         < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release
          > Q:RESET ALL                         | C:RESET / Z:I
          > Q:SELECT 3                          | lease
-         lease old                             | => Q:RESET \"timezone\"; / Q:SELECT 3
-         < S:TimeZone=UTC / C:RESET / Z:I / C:SELECT 1 / Z:I | S:TimeZone=UTC / C:SELECT 1 / Z:I release",
+         lease old                             | => Q:RESET \"timezone\"; wait
+         < S:TimeZone=UTC / C:RESET / Z:I      | S:TimeZone=UTC => Q:SELECT 3
+         < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release",
     );
 }
 
@@ -273,8 +275,8 @@ fn copy_data_waits_for_the_word_that_copy_has_begun() {
         "> Q:COPY t FROM STDIN                 | lease
          lease                                 | => Q:COPY t FROM STDIN
          > d:1                                 | => H wait
-         < G                                   | G
-         > d:1 / c:                            | => d:1 / c
+         < G                                   | G => d:1
+         > c:                                  | => c
          < C:COPY 1 / Z:I                      | C:COPY 1 / Z:I release",
     );
     check(
@@ -282,10 +284,9 @@ fn copy_data_waits_for_the_word_that_copy_has_begun() {
          lease                                 | => P::COPY t FROM STDIN
          > B:: / E: / S                        | => B:: / E: / S
          > d:1                                 | => H wait
-         < 1 / 2                               | 1 / 2
-         > d:1                                 | wait
-         < G                                   | G
-         > d:1 / c: / S                        | => d:1 / c / S
+         < 1 / 2                               | 1 / 2 wait
+         < G                                   | G => d:1
+         > c: / S                              | => c / S
          < C:COPY 1 / Z:I                      | C:COPY 1 / Z:I release",
     );
     check(
@@ -398,4 +399,23 @@ fn an_unknown_message_ends_the_connection_with_one_error() {
     let before = out.to_client.len();
     assert_eq!(conversation.from_client(&message, None, &mut out), Step::Close);
     assert_eq!(out.to_client.len(), before, "once");
+}
+
+#[test]
+fn a_transaction_by_the_extended_protocol_gives_its_connection_back() {
+    check(
+        "> P:b:BEGIN                           | lease
+         lease                                 | => P:#1:BEGIN
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > B::b                                | lease
+         lease old                             | => B::#1
+         > E: / S                              | => E: / S
+         < 2 / C:BEGIN / Z:T                   | 2 / C:BEGIN / Z:T
+         > P:e:END                             | => P:#2:END
+         > S                                   | => S
+         < 1 / Z:T                             | 1 / Z:T
+         > B::e / E: / S                       | => B::#2 / E: / S
+         < 2 / C:COMMIT / Z:I                  | 2 / C:COMMIT / Z:I release",
+    );
 }

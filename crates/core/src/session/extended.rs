@@ -7,7 +7,7 @@ use everline_wire::backend;
 use everline_wire::frontend::{self, Target};
 
 use super::backend_state::BackendState;
-use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
+use super::conversation::{Conversation, Flow, Incoming, Output, Ready, Step, malformed};
 use super::pipeline::{Effects, Request};
 use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey, leads_out};
@@ -25,7 +25,7 @@ const FORWARDED: Result<Step, Refusal> = Ok(Step::Taken(Flow::Forward));
 
 impl Conversation {
     /// Whether the client's transaction is lost and there is no backend to ask.
-    fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         matches!(self.transaction, Transaction::Lost(_))
     }
 
@@ -47,10 +47,13 @@ impl Conversation {
         }
         let unnamed = message.body.first() == Some(&0);
         if message.is_cut() {
-            if !unnamed && message.body_bytes > PREPARED_STATEMENT_BYTES_MAX {
+            if message.body_bytes <= PREPARED_STATEMENT_BYTES_MAX {
+                return Ok(Step::Whole);
+            }
+            if !unnamed {
                 return Err(too_large("a named prepared statement is too long"));
             }
-            if !unnamed || message.body.len() < INSPECT_BYTES_MAX {
+            if message.body.len() < INSPECT_BYTES_MAX {
                 return Ok(Step::Whole);
             }
             return self.parse_cut(message, backend, out);
@@ -77,7 +80,9 @@ impl Conversation {
             backend::parse_complete(&mut out.to_client);
             return ANSWERED;
         };
-        self.make_ready(backend, out);
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         self.pipeline.open.get_or_insert_default();
         if parse.name.is_empty() {
             self.renew_unnamed(Some(statement));
@@ -141,7 +146,9 @@ impl Conversation {
             return self.refuse_lost(&mut out.to_client);
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        self.make_ready(backend, out);
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         self.pipeline.open.get_or_insert_default();
         self.renew_unnamed(None);
         backend.unnamed_owner = Some(self.unnamed_tag());
@@ -209,7 +216,8 @@ impl Conversation {
         backend: &mut BackendState,
         out: &mut Output,
     ) {
-        if let Some((_, Some(statement))) = &survey.deallocates {
+        let failed = matches!(self.transaction, Transaction::Failed(_));
+        if let Some((_, Some(statement))) = survey.deallocates.as_ref().filter(|_| !failed) {
             self.ensure_prepared(statement, backend, out);
         }
     }
@@ -274,7 +282,9 @@ impl Conversation {
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        self.make_ready(backend, out);
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         self.pipeline.open.get_or_insert_default();
         self.open_portal(bind.portal, survey)?;
         match statement {
@@ -334,7 +344,9 @@ impl Conversation {
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        self.make_ready(backend, out);
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         self.pipeline.open.get_or_insert_default();
         match describe.kind {
             Target::Statement => {
@@ -377,7 +389,9 @@ impl Conversation {
             return self.execute_lost(control, &mut out.to_client);
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        self.make_ready(backend, out);
+        if self.make_ready(backend, out) == Ready::Dressing {
+            return Ok(Step::Wait);
+        }
         let mut dropped = Dropped::new();
         if let Some(survey) = survey {
             self.ensure_deallocated(&survey, backend, out);

@@ -135,7 +135,7 @@ impl Conversation {
     }
 
     fn may_stream(&self, tag: u8) -> bool {
-        let ours = matches!(self.pipeline.first(), Some(Request::Ours));
+        let ours = matches!(self.pipeline.first(), Some(Request::Ours | Request::Dress(_)));
         !ours && matches!(tag, tag::DATA_ROW | tag::COPY_DATA | tag::NOTICE)
     }
 
@@ -161,6 +161,7 @@ impl Conversation {
                     | Request::Close { .. }
                     | Request::Sync(_)
                     | Request::Query(_)
+                    | Request::Dress(_)
                     | Request::Ours,
                 )
                 | None => return,
@@ -179,7 +180,7 @@ impl Conversation {
         input: &[u8],
     ) -> Action {
         let unexpected = || Action::Lost(Loss::Protocol { tag });
-        let ours = matches!(self.pipeline.first(), Some(Request::Ours));
+        let ours = matches!(self.pipeline.first(), Some(Request::Ours | Request::Dress(_)));
         match tag {
             tag::PARAMETER_STATUS => self.parameter_status(backend, body, ours),
             tag::NOTICE => self.notice(body, ours),
@@ -190,7 +191,11 @@ impl Conversation {
                 if !ours {
                     return self.segment_ends(status, backend);
                 }
-                self.pipeline.pop();
+                if let Some(Request::Dress(worn)) = self.pipeline.pop()
+                    && self.undressed.is_some()
+                {
+                    backend.settings = worn; // refused as a whole
+                }
                 run.flush(input, out);
                 self.tell(backend, out);
                 Action::Swallow
@@ -274,6 +279,10 @@ impl Conversation {
         if matches!(fields.severity(), Severity::Fatal | Severity::Panic) {
             return Action::Lost(Loss::Fatal { code: fields.code(), message });
         }
+        if let Some(Request::Dress(_)) = self.pipeline.first() {
+            self.undressed = Some((fields.code(), message));
+            return Action::Swallow;
+        }
         if ours {
             return Action::Lost(Loss::Replay { message });
         }
@@ -310,6 +319,7 @@ impl Conversation {
                 | Request::CloseAnswered(_)
                 | Request::Sync(_)
                 | Request::Query(_)
+                | Request::Dress(_)
                 | Request::Ours => {}
             }
         }
@@ -346,6 +356,7 @@ impl Conversation {
                 | Request::Close { .. }
                 | Request::CloseAnswered(None)
                 | Request::Sync(_)
+                | Request::Dress(_)
                 | Request::Ours => {}
             }
         }
@@ -373,7 +384,9 @@ impl Conversation {
         }
         self.settle_settings(segment, before, status, failed, backend);
         if status == TransactionStatus::Idle {
-            self.portals.clear();
+            if self.pipeline.is_empty() {
+                self.portals.clear(); // else some may be those of segments further on
+            }
             self.tally.transactions = self.tally.transactions.saturating_add(1);
         }
         Action::Forward
@@ -388,8 +401,10 @@ impl Conversation {
         backend: &mut BackendState,
     ) {
         let changes = !segment.changes.is_empty();
-        let mixed = changes && segment.effects.has(Effects::COMMITS) && failed
-            || changes && segment.effects.has(Effects::ROLLS_BACK) && segment.statements > 1;
+        let splits =
+            segment.effects.has(Effects::COMMITS) || segment.effects.has(Effects::ROLLS_BACK);
+        let mixed =
+            splits && (segment.statements > 1 || failed) && (changes || self.journal.has_staged());
         if mixed {
             // Which of its changes stand cannot be told without running it.
             backend.spoiled = true;
@@ -410,6 +425,8 @@ impl Conversation {
             || before == TransactionStatus::Failed
             || segment.effects.has(Effects::ROLLS_BACK);
         if undone {
+            // PostgreSQL keeps what PREPARE has prepared, whatever becomes of its transaction.
+            backend.spoiled |= self.pins.intersects(Pins::PREPARE);
             self.journal.roll_back();
             return;
         }
@@ -419,6 +436,10 @@ impl Conversation {
             self.pins.add(Pins::UNSEEN_SETTING);
             return;
         };
+        backend.settings = worn;
+        if !self.pipeline.is_empty() {
+            return; // segments further on may have tied the session anew
+        }
         if discarded {
             self.pins.remove(Pins::ALL_BUT_MODE);
         }
@@ -429,7 +450,6 @@ impl Conversation {
         if !committed.any(|key| matches!(key, Key::Prepared(_))) {
             self.pins.remove(Pins::PREPARE);
         }
-        backend.settings = worn;
     }
 }
 

@@ -10,6 +10,7 @@ use everline_wire::sqlstate::SqlState;
 use super::conversation::Conversation;
 use super::settings::Change;
 use super::transaction::{Prefix, Transaction};
+use crate::limits::PREFIX_BYTES_MAX;
 use crate::refusal::Refusal;
 
 /// The tag of `BEGIN` or `START TRANSACTION`.
@@ -119,6 +120,9 @@ impl Conversation {
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
     fn answer_in_virtual(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
         let Transaction::Virtual(prefix) = &mut self.transaction else { return false };
+        if prefix.sql().len().saturating_add(statement.text.len()) > PREFIX_BYTES_MAX {
+            return false; // from here on the backend holds it
+        }
         let tag = match &statement.verb {
             Verb::Commit { chain: false } => {
                 self.transaction = Transaction::None;

@@ -70,17 +70,27 @@ fn may_have_taken_effect(
     let Standing { segment, closed, .. } = *standing;
     let effects = segment.effects;
     match start {
-        TransactionStatus::Failed => false,
+        // What follows the end of the failed transaction is on its own.
+        TransactionStatus::Failed => {
+            let ends = effects.has(Effects::COMMITS) || effects.has(Effects::ROLLS_BACK);
+            ends && effects.has(Effects::WORKS)
+        }
         TransactionStatus::InTransaction => {
             effects.has(Effects::COMMITS)
                 || (effects.has(Effects::ROLLS_BACK) && effects.has(Effects::WRITES))
         }
-        TransactionStatus::Idle if effects.has(Effects::BEGINS) => effects.has(Effects::COMMITS),
+        TransactionStatus::Idle if effects.has(Effects::BEGINS) => {
+            effects.has(Effects::COMMITS)
+                || effects.has(Effects::FREE)
+                || (effects.has(Effects::ROLLS_BACK) && effects.has(Effects::WORKS))
+        }
         TransactionStatus::Idle => {
             let copies_on = segment.statements == 1 && effects.has(Effects::COPY_OPEN);
             let reads = !effects.has(Effects::WRITES) && policy.in_flight_select_retryable;
             let works = effects.has(Effects::WORKS);
-            works && !copies_on && !reads && (closed || effects.has(Effects::FREE))
+            // A COMMIT ends the implicit transaction of a segment before its Sync does.
+            let ends = closed || effects.has(Effects::FREE) || effects.has(Effects::COMMITS);
+            works && !copies_on && !reads && ends
         }
     }
 }
@@ -146,7 +156,7 @@ fn owed(requests: VecDeque<Request>, open: Option<Segment>) -> Vec<Owed> {
                 let requests = std::mem::take(&mut unanswered);
                 all.push(Owed { requests, segment, end: End::Query });
             }
-            Request::Ours | Request::Close { ours: true } => {}
+            Request::Ours | Request::Dress(_) | Request::Close { ours: true } => {}
             Request::Parse { .. }
             | Request::ParseAnswered { .. }
             | Request::Bind
@@ -170,7 +180,13 @@ impl Conversation {
     /// client's next statement.
     pub fn backend_lost(&mut self, out: &mut BytesMut) {
         let (requests, open, failed) = self.pipeline.take();
+        if self.torn {
+            // Anything said now would be taken for the rest of the message.
+            self.phase = Phase::Closed;
+            return;
+        }
         self.copy_in = false;
+        self.undressed = None;
         self.journal.roll_back();
         self.portals.clear();
         let owed = owed(requests, open);
@@ -194,9 +210,7 @@ impl Conversation {
             self.settle(owed, &verdict, after, out);
         }
         self.transaction.lose();
-        if self.torn {
-            self.phase = Phase::Closed;
-        } else if let Some(state) = self.pins.unreplayable() {
+        if let Some(state) = self.pins.unreplayable() {
             self.pins.remove(crate::session::pin::Pins::UNREPLAYABLE);
             match self.policy.lost_state {
                 LostState::Close => self.phase = Phase::Doomed(Refusal::StateLost { state }),
@@ -280,6 +294,7 @@ fn answer_rollback(owed: &Owed, out: &mut BytesMut) {
             Request::Parse { name: None, .. }
             | Request::Close { ours: true }
             | Request::Ours
+            | Request::Dress(_)
             | Request::Sync(_)
             | Request::Query(_) => {}
         }

@@ -11,7 +11,8 @@ fn idle_outside_a_transaction_nothing_is_said() {
          < C:LISTEN / Z:I                      | C:LISTEN / Z:I
          lost                                  |
          > Q:SELECT 1                          | lease
-         lease                                 | => Q:LISTEN a; / Q:SELECT 1",
+         lease                                 | => Q:LISTEN a; wait
+         < C:LISTEN / Z:I                      | => Q:SELECT 1",
     );
 }
 
@@ -285,13 +286,58 @@ fn lost_state_may_be_an_error_once_or_nothing() {
 }
 
 #[test]
-fn settings_that_cannot_be_replayed_lose_the_connection_not_the_client() {
+fn settings_that_are_not_taken_keep_their_statement_from_running() {
     check(
         "> Q:SET ROLE gone                     | lease
          lease                                 | => Q:SET ROLE gone
          < C:SET / Z:I                         | C:SET / Z:I release
          > Q:INSERT INTO t VALUES (1)          | lease
-         lease                                 | => Q:RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE gone; / Q:INSERT INTO t VALUES (1)
-         < E:22023                             | E:08007 / Z:I lost(session state could not be replayed: words of the backend)",
+         lease                                 | => Q:RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE gone; wait
+         < E:22023                             | wait
+         < Z:I                                 | E:22023 / Z:I release
+         > P::INSERT INTO t VALUES (1)         | lease
+         lease old                             | => Q:RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE gone; wait
+         < E:22023 / Z:I                       | E:22023 release
+         > B:: / E: / S                        | Z:I
+         > Q:DISCARD ALL                       | C:DISCARD ALL / Z:I
+         > Q:SELECT 1                          | lease
+         lease old                             | => Q:SELECT 1",
+    );
+}
+
+#[test]
+fn a_savepoint_of_a_used_name_is_not_the_one_before_any_work() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SAVEPOINT s                       | C:SAVEPOINT / Z:T
+         > Q:INSERT INTO t VALUES (1)          | lease
+         lease                                 | => Q:BEGIN;SAVEPOINT s / Q:INSERT INTO t VALUES (1)
+         < C:X / C:X / Z:T / C:INSERT 0 1 / Z:T | C:INSERT 0 1 / Z:T
+         > Q:SAVEPOINT s                       | => Q:SAVEPOINT s
+         < C:SAVEPOINT / Z:T                   | C:SAVEPOINT / Z:T
+         lost                                  |
+         > Q:ROLLBACK TO s                     | E:40001 / Z:E",
+    );
+}
+
+#[test]
+fn what_follows_the_end_of_a_transaction_in_one_text_is_on_its_own() {
+    check(
+        "> Q:BEGIN; SELECT 1; ROLLBACK; INSERT INTO t VALUES (1) | lease
+         lease                                 | => Q:BEGIN; SELECT 1; ROLLBACK; INSERT INTO t VALUES (1)
+         lost                                  | E:08007 / Z:I
+         > P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E: / P::COMMIT / B:: / E:     | => B:: / E: / P::COMMIT / B:: / E:
+         lost                                  | E:08007
+         > S                                   | Z:I",
+    );
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SELECT 1/0                        | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1/0
+         < C:BEGIN / Z:T / E:22012 / Z:E       | E:22012 / Z:E
+         > Q:ROLLBACK; INSERT INTO t VALUES (1) | => Q:ROLLBACK; INSERT INTO t VALUES (1)
+         lost                                  | E:08007 / Z:I",
     );
 }

@@ -350,7 +350,16 @@ impl World {
                     assert!(client.lease.is_none());
                     client.lease = Some(free.swap_remove(choice % free.len()));
                 }
-                step @ (Step::Whole | Step::Wait | Step::Close) => panic!("unexpected {step:?}"),
+                Step::Wait => {
+                    let at = client.lease.expect("waits for a backend");
+                    let (model, state) = &mut backends[at];
+                    let mut answers = BytesMut::new();
+                    model.feed(&out.to_backend.split(), &mut answers);
+                    let relayed =
+                        client.conversation.relay(state, &mut answers, &mut out.to_client);
+                    assert_eq!(relayed, Relayed::All);
+                }
+                step @ (Step::Whole | Step::Close) => panic!("unexpected {step:?}"),
             }
         }
         client.pooled.extend_from_slice(&out.to_client.split());

@@ -4,10 +4,11 @@
 //! a Sync. When the backend connection is lost, each segment gets its own verdict.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use everline_wire::backend::TransactionStatus;
 
-use super::settings::Change;
+use super::settings::{Change, Settings};
 use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey};
 
@@ -46,8 +47,10 @@ pub enum Request {
     Sync(Segment),
     /// A simple query or a function call: a segment of its own.
     Query(Segment),
-    /// A simple query of ours: settings or the replayed prefix of a transaction.
+    /// A simple query of ours: the replayed beginning of a transaction.
     Ours,
+    /// A simple query of ours: settings; what the connection wore before.
+    Dress(Arc<Settings>),
 }
 
 /// A set of things that a segment may do.
@@ -212,7 +215,8 @@ impl Pipeline {
             | Request::Execute(_)
             | Request::Close { .. }
             | Request::CloseAnswered(_)
-            | Request::Ours => None,
+            | Request::Ours
+            | Request::Dress(_) => None,
         });
         closed.or(self.open.as_mut())
     }
@@ -263,7 +267,8 @@ impl Pipeline {
                 | Request::Execute(_)
                 | Request::Close { .. }
                 | Request::CloseAnswered(_)
-                | Request::Ours => kept.push_back(request),
+                | Request::Ours
+                | Request::Dress(_) => kept.push_back(request),
             }
         }
         self.requests = kept;

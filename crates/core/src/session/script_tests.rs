@@ -81,6 +81,11 @@ impl Script {
                     self.conversation.backend_lost(&mut self.out.to_client);
                 }
             }
+            if self.backend.is_some()
+                && let Some(waiting) = self.pending.take()
+            {
+                steps.extend(self.offer(waiting));
+            }
         } else {
             steps.extend(self.event(what));
         }
@@ -129,7 +134,10 @@ impl Script {
                 Some("lease".to_owned())
             }
             Step::Whole => Some("whole".to_owned()),
-            Step::Wait => Some("wait".to_owned()),
+            Step::Wait => {
+                self.pending = Some(bytes);
+                Some("wait".to_owned())
+            }
             Step::Close => Some("close".to_owned()),
         }
     }

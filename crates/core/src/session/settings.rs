@@ -261,6 +261,12 @@ impl Journal {
         Ok(worn.unwrap_or_else(|| Arc::clone(&self.committed)))
     }
 
+    /// Whether an open transaction has changed settings.
+    #[must_use]
+    pub fn has_staged(&self) -> bool {
+        !self.staged.is_empty()
+    }
+
     /// The transaction is gone, and what it staged with it.
     pub fn roll_back(&mut self) {
         self.staged.clear();

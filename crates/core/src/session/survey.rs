@@ -36,6 +36,8 @@ pub struct Survey {
     pub read_only: bool,
     /// Settings that it changes.
     pub changes: Vec<Change>,
+    /// Savepoints that it makes or releases.
+    pub savepoints: Vec<Box<str>>,
     /// Ties that it makes.
     pub pins: Pins,
     /// Whether it drops prepared statements of the session.
@@ -56,6 +58,9 @@ impl Survey {
             survey.read_only &= statement.provably_read_only() || harmless(&statement.verb);
             survey.pins.add(Pins::of(&statement));
             survey.add_control(&statement.verb);
+            if let Verb::Savepoint(name) | Verb::Release(name) = &statement.verb {
+                survey.savepoints.push((&**name).into());
+            }
             if let Some(change) = change(&statement) {
                 survey.changes.push(change);
             }
@@ -72,6 +77,12 @@ impl Survey {
             survey.controls.push(if cut { Control::Free } else { Control::Blank });
         }
         survey
+    }
+
+    /// Whether it holds the end of a transaction.
+    #[must_use]
+    pub fn ends_a_transaction(&self) -> bool {
+        self.controls.iter().any(|c| matches!(c, Control::Commit | Control::Rollback))
     }
 
     /// The only statement's control, if there is one statement.

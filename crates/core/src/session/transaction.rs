@@ -7,6 +7,8 @@
 
 use everline_wire::backend::TransactionStatus;
 
+use super::survey::Survey;
+
 /// What was answered by us in a transaction and has to be said to its backend first.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Prefix {
@@ -62,6 +64,13 @@ impl Prefix {
         true
     }
 
+    /// A real statement has made or released a savepoint of that name: it is no longer ours.
+    fn forget(&mut self, name: &str) {
+        if let Some(index) = self.savepoints.iter().position(|(known, _)| **known == *name) {
+            self.savepoints.truncate(index);
+        }
+    }
+
     /// Whether `ROLLBACK TO name` would lead to a point before any real statement.
     #[must_use]
     pub fn holds(&self, name: &str) -> bool {
@@ -110,6 +119,24 @@ impl Transaction {
             TransactionStatus::InTransaction => Self::Real(prefix),
             TransactionStatus::Failed => Self::Failed(prefix),
         };
+    }
+
+    /// Forgets the savepoints that a forwarded text makes anew, releases, or could have: going
+    /// back to one of these would pass over real work.
+    pub fn forget_savepoints(&mut self, survey: &Survey) {
+        let prefix = match self {
+            Self::None => return,
+            Self::Virtual(prefix)
+            | Self::Real(prefix)
+            | Self::Failed(prefix)
+            | Self::Lost(prefix) => prefix,
+        };
+        if survey.cut || survey.ends_a_transaction() {
+            prefix.savepoints.clear();
+        }
+        for name in &survey.savepoints {
+            prefix.forget(name);
+        }
     }
 
     /// The backend connection is gone and the transaction with it.

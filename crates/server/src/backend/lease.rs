@@ -96,6 +96,14 @@ impl Backend {
         Pin::new(&mut self.stream).poll_read(&mut context, &mut space).is_pending()
     }
 
+    /// Ends the connection as one that we wanted to end, in the middle of a message of ours: a
+    /// goodbye would be read as a part of it.
+    pub fn close_mid_message(self) {
+        drop(self.stream);
+        self.registration.closed();
+        drop(self.open);
+    }
+
     /// Says goodbye, without waiting, and ends the connection as one that we wanted to end.
     pub fn close(mut self) {
         let mut goodbye = BytesMut::new();
@@ -106,9 +114,7 @@ impl Backend {
         {
             tracing::trace!(%error, "goodbye not sent");
         }
-        drop(self.stream);
-        self.registration.closed();
-        drop(self.open);
+        self.close_mid_message();
     }
 
     /// Ends an idle connection: as one that broke if it has, else as one that we closed.
@@ -154,6 +160,14 @@ impl Lease {
     pub fn close(mut self) {
         if let Some(backend) = self.backend.take() {
             backend.close();
+            self.pools.lost(self.pool);
+        }
+    }
+
+    /// As [`Lease::close`], with a message of ours half written.
+    pub fn close_mid_message(mut self) {
+        if let Some(backend) = self.backend.take() {
+            backend.close_mid_message();
             self.pools.lost(self.pool);
         }
     }

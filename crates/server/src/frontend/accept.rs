@@ -11,6 +11,7 @@ use everline_core::refusal::Refusal;
 use everline_core::session::backend_state::Parameters;
 use everline_core::session::{Conversation, Output, Relayed};
 use everline_wire::backend::{self, TransactionStatus};
+use everline_wire::sqlstate::SqlState;
 use everline_wire::startup::{self, Startup, StartupMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ use tokio::time::timeout;
 use super::Context;
 use super::login::{self, LoggedIn, LoginError};
 use super::session::Session;
-use crate::backend::pool::LeaseError;
+use crate::backend::pool::{LeaseError, Member};
 use crate::net::stream::Stream;
 
 /// What the first packets of a connection came to.
@@ -68,6 +69,7 @@ fn log_refusal(error: &LoginError) {
         LoginError::Refused(_)
         | LoginError::Denied { .. }
         | LoginError::Backend(_)
+        | LoginError::Settings { .. }
         | LoginError::NoRandom(_) => tracing::info!(%error, "login refused"),
     }
 }
@@ -84,7 +86,7 @@ impl Drop for Counted<'_> {
 struct Ready {
     input: BytesMut,
     conversation: Conversation,
-    pool: PoolId,
+    pool: Member,
     cancel: super::cancel::Registered,
 }
 
@@ -117,14 +119,8 @@ async fn open(
         Arc::clone(&logged_in.settings),
         Arc::default(),
     );
-    let told = welcome(context, &logged_in, pool, &mut conversation).await;
-    let told = match told {
-        Ok(told) => told,
-        Err(error) => {
-            context.pools.forget(&logged_in.key);
-            return Err(error);
-        }
-    };
+    let told = welcome(context, &logged_in, pool.id(), &mut conversation).await;
+    let told = told?;
     conversation.has_been_told(Arc::clone(&told));
     let mut out = BytesMut::new();
     backend::authentication_ok(&mut out);
@@ -228,9 +224,9 @@ async fn welcome(
                 context.welcomes.put(key, parameters, Arc::clone(&told));
                 return Ok(told);
             }
-            Err(WearError::Refused(message)) => {
-                lease.close();
-                return Err(Refusal::Protocol { what: message }.into());
+            Err(WearError::Refused(code, words)) => {
+                lease.give_back();
+                return Err(LoginError::Settings { code, words });
             }
             Err(WearError::Lost) => lease.broken(),
         }
@@ -238,7 +234,8 @@ async fn welcome(
 }
 
 enum WearError {
-    Refused(String),
+    /// PostgreSQL does not take the settings, and says why.
+    Refused(SqlState, String),
     Lost,
 }
 
@@ -266,13 +263,13 @@ async fn wear(
                 conversation.relay(&mut backend.state, &mut backend.read, &mut out.to_client);
             match relayed {
                 Relayed::All | Relayed::Doubtful => {}
-                Relayed::Lost(everline_core::session::Loss::Replay { message }) => {
-                    return Err(WearError::Refused(message));
-                }
                 Relayed::Lost(_) => return Err(WearError::Lost),
             }
         }
-        Ok(())
+        match conversation.take_undressed() {
+            Some((code, words)) => Err(WearError::Refused(code, words)),
+            None => Ok(()),
+        }
     };
     let outcome = tokio::select! {
         biased; // an epoch that is over makes the answer useless

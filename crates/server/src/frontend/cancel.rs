@@ -40,6 +40,8 @@ pub struct Slot {
 struct Running {
     on: Option<Place>,
     delivering: u32,
+    /// A delivery to the leased connection failed, and may still arrive.
+    adrift: bool,
 }
 
 /// Where a session's statement runs.
@@ -60,7 +62,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Slot {
     /// The session has leased a connection.
     pub fn attach(&self, backend: &Backend) {
-        lock(&self.running).on = Some(Place {
+        let mut running = lock(&self.running);
+        running.adrift = false;
+        running.on = Some(Place {
             endpoint: backend.endpoint.clone(),
             key: backend.key.clone(),
             ended: backend.ended.clone(),
@@ -74,7 +78,7 @@ impl Slot {
     pub fn detach(&self) -> bool {
         let mut running = lock(&self.running);
         running.on = None;
-        running.delivering == 0
+        running.delivering == 0 && !running.adrift
     }
 }
 
@@ -142,7 +146,8 @@ impl Cancels {
             () = ended.cancelled() => {}
             sent = dialer.cancel(&endpoint, &key, Instant::now() + CANCEL_MAX) => {
                 if let Err(error) = sent {
-                    tracing::debug!(%error, "cancel request not delivered");
+                    lock(&slot.running).adrift = true;
+            tracing::debug!(%error, "cancel request not delivered");
                 }
             }
         }

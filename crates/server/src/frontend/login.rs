@@ -59,6 +59,14 @@ pub enum LoginError {
     /// The backend refuses it, in its words.
     #[error("the backend refuses the login: {0}")]
     Backend(Arc<DialError>),
+    /// The backend does not take what the startup packet asks for.
+    #[error("the backend does not take the startup parameters: {code} {words}")]
+    Settings {
+        /// Its SQLSTATE.
+        code: SqlState,
+        /// Its words.
+        words: String,
+    },
     /// The system has no random numbers.
     #[error(transparent)]
     NoRandom(#[from] auth::NoRandom),
@@ -79,6 +87,7 @@ impl LoginError {
                 message = words(error);
                 (error.code().unwrap_or(context.policy.codes.startup), message.as_str())
             }
+            Self::Settings { code, words } => (*code, words.as_str()),
             Self::NoRandom(_) => (SqlState::INTERNAL_ERROR, "could not generate a random number"),
         };
         Report { severity: Severity::Fatal, code, message: text, detail: None, hint: None }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use everline_core::limits::{INSPECT_BYTES_MAX, READ_BYTES};
-use everline_core::pool::plan::PoolId;
 use everline_core::refusal::Refusal;
 use everline_core::session::{Conversation, Flow, Incoming, Output, Relayed, Step};
 use everline_wire::fields::{Report, Severity};
@@ -20,7 +19,7 @@ use super::cancel::Registered;
 use super::pump::{Wait, Woke};
 use super::{Context, login};
 use crate::backend::lease::Lease;
-use crate::backend::pool::LeaseError;
+use crate::backend::pool::{LeaseError, Member};
 use crate::net::stream::Stream;
 use crate::supervisor::Fence;
 
@@ -36,7 +35,7 @@ pub struct Session {
     conversation: Conversation,
     out: Output,
     lease: Option<Lease>,
-    pool: PoolId,
+    pool: Member,
     cancel: Registered,
     /// The part of a message's body that is still to come, and where it goes.
     rest: (Flow, usize),
@@ -61,7 +60,7 @@ impl Session {
         client: Stream,
         input: BytesMut,
         conversation: Conversation,
-        pool: PoolId,
+        pool: Member,
         cancel: Registered,
     ) -> Self {
         Self {
@@ -117,7 +116,7 @@ impl Session {
 
     /// Waits until there is something to do.
     async fn wait(&mut self, draining: Pin<&mut impl Future<Output = ()>>) -> Woke {
-        let held = self.lease.is_some() || self.conversation.in_transaction();
+        let held = self.conversation.awaits_backend() || self.conversation.in_transaction();
         let reads_client = self.input.len() < self.wants.max(READ_BYTES);
         let ended;
         let mut fence = &Fence::none();
@@ -193,6 +192,18 @@ impl Session {
                 self.wants = self.wants.max(needed.saturating_add(Header::BYTES));
                 return Next::Wait;
             }
+            if self.has_to_hold(header.tag) {
+                match self.hold_pinned().await {
+                    Ok(()) => {}
+                    Err(None) => return Next::End,
+                    Err(Some(error)) => {
+                        self.refuse(header.tag, &error);
+                        let here = Header::BYTES.saturating_add(here);
+                        self.taken(here, Flow::Discard, header.total().saturating_sub(here));
+                    }
+                }
+                continue;
+            }
             let end = Header::BYTES.saturating_add(here);
             let body = self.input.get(Header::BYTES..end).unwrap_or_default();
             let message = Incoming { tag: header.tag, body_bytes: header.body, body };
@@ -249,11 +260,11 @@ impl Session {
     ///
     /// `Err(None)`: the client is gone, and its statement with it.
     async fn acquire(&mut self) -> Result<Lease, Option<Acquire>> {
-        if let Some(lease) = self.context.pools.try_lease(self.pool) {
+        if let Some(lease) = self.context.pools.try_lease(self.pool.id()) {
             return Ok(lease);
         }
         let cancelled = self.cancel.slot.held.notified();
-        let lease = self.context.pools.lease(self.pool, self.context.terms);
+        let lease = self.context.pools.lease(self.pool.id(), self.context.terms);
         let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         tokio::select! {
@@ -270,6 +281,46 @@ impl Session {
                 Err(None)
             }
         }
+    }
+
+    /// Whether a session that is tied to its connection is about to send a first statement to a
+    /// leader of which nobody knows whether it is one.
+    fn has_to_hold(&self, message_tag: u8) -> bool {
+        let begins = [tag::QUERY, tag::PARSE, tag::BIND, tag::FUNCTION_CALL].contains(&message_tag);
+        begins
+            && self.lease.is_some()
+            && !self.conversation.awaits_backend()
+            && !self.conversation.in_transaction()
+            && !self.context.pools.target().is_available()
+    }
+
+    /// Waits for the leader with the lease in hand; it is lost if the epoch ends meanwhile.
+    async fn hold_pinned(&mut self) -> Result<(), Option<Acquire>> {
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        let ended = lease.backend().ended.clone();
+        let pools = Arc::clone(&self.context.pools);
+        let cancelled = self.cancel.slot.held.notified();
+        let available = pools.until_available(self.context.terms);
+        let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
+        let outcome = tokio::select! {
+            biased; // the end of the epoch decides first
+            () = ended.cancelled() => Ok(()),
+            available = available => available.map_err(|error| Some(Acquire::Lease(error))),
+            () = cancelled => Err(Some(Acquire::Cancelled)),
+            gone = poll_fn(|context| super::pump::poll_client_alone(
+                (&mut self.client, &mut self.client_unflushed),
+                (&mut self.input, room),
+                &mut self.out.to_client,
+                context,
+            )) => {
+                tracing::debug!(?gone, "client left while its statement waited");
+                Err(None)
+            }
+        };
+        if ended.is_cancelled() {
+            self.lose();
+        }
+        outcome
     }
 
     fn attach(&mut self, mut lease: Lease) {
@@ -386,13 +437,12 @@ impl Session {
     async fn part(mut self) {
         self.count();
         if let Some(lease) = self.lease.take() {
-            let clean = self.conversation.leaves_clean()
-                && self.out.to_backend.is_empty()
-                && self.rest.1 == 0;
-            if self.cancel.slot.detach() && clean {
-                lease.give_back();
-            } else {
-                lease.close();
+            let whole = self.out.to_backend.is_empty() && self.rest.1 == 0;
+            let clean = self.conversation.leaves_clean();
+            match (self.cancel.slot.detach() && clean, whole) {
+                (true, true) => lease.give_back(),
+                (false, true) => lease.close(),
+                (_, false) => lease.close_mid_message(),
             }
         }
         let goodbye = poll_fn(|context| {

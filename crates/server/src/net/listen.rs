@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -88,6 +89,9 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 fn remove_stale(path: &PathBuf) -> io::Result<()> {
     if !path.exists() {
         return Ok(());
+    }
+    if !std::fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket"));
     }
     match std::os::unix::net::UnixStream::connect(path) {
         Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there already")),

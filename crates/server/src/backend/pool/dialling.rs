@@ -6,11 +6,22 @@ use std::time::Duration;
 use everline_core::pool::plan::{PoolId, Verdict};
 use tokio::time::Instant;
 
-use super::Pools;
+use super::{DIAL_PAUSE_MIN, Pools};
 use crate::backend::Endpoint;
 use crate::backend::connection::Connection;
 use crate::backend::dial::{DialError, Login};
 use crate::backend::lease::Backend;
+
+/// The longest pause after a dial that failed.
+const DIAL_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Why a dial led to no connection.
+enum Failed {
+    /// Nothing may be dispatched; whoever learns of a leader dials again.
+    NoLeader,
+    /// The dial itself.
+    Dial,
+}
 
 impl Pools {
     pub(super) fn dial_where_needed(self: &Arc<Self>) {
@@ -18,7 +29,11 @@ impl Pools {
         let mut dials = Vec::new();
         {
             let mut inner = self.lock();
+            let now = Instant::now();
             for id in inner.plan.hungry() {
+                if inner.pools.get(&id).is_some_and(|pool| now < pool.not_before) {
+                    continue;
+                }
                 loop {
                     match inner.plan.serve(id) {
                         Verdict::Wait => break,
@@ -51,63 +66,75 @@ impl Pools {
         }
     }
 
-    /// Dials until a connection stands, nobody waits for it any longer, or the leader is gone.
+    /// Dials once. After a failure its place among the dials is free for other pools until the
+    /// pause is over.
     async fn dial(self: Arc<Self>, pool: PoolId, login: Arc<Login>) {
-        let mut pause = Duration::from_millis(20);
-        let outcome = loop {
-            let target = self.target();
-            let open = target.open.token(); // before it is asked whether the epoch has ended
-            let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
-                break None;
-            };
-            let deadline = Instant::now() + self.dial_timeout;
-            let dialled = tokio::select! {
-                biased; // an epoch that is over makes the dial useless
-                () = target.ended.cancelled() => break None,
-                dialled = self.dial_once(&leader.endpoint, &login, deadline) => dialled,
-            };
-            match dialled {
-                Ok((connection, false)) => {
-                    tracing::debug!("dialled a node that is no primary");
-                    self.reporter.suspect(target.epoch);
-                    drop((connection, open));
-                    tokio::time::sleep(pause).await;
-                    continue;
-                }
-                Ok((connection, true)) => {
-                    let registration = self.reporter.opened(target.epoch);
-                    break Some(Box::new(Backend::new(connection, &target, registration, open)));
-                }
-                Err(error) => {
-                    drop(open);
-                    self.reporter.dial_failed(target.epoch, &error);
-                    if is_final(&error) {
-                        tracing::warn!(database = login.database, user = login.user, %error,
-                            "the backend refuses the login");
-                        self.fail_waiters(pool, &Arc::new(error));
-                        break None;
-                    }
-                    tracing::debug!(%error, "dial failed");
-                }
-            }
-            if self.lock().plan.counts(pool).waiting == 0 {
-                break None;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
-        };
-        {
+        let outcome = self.try_dial(pool, &login).await;
+        let retry_at = {
             let mut inner = self.lock();
             let counts = inner.plan.counts_mut(pool);
             counts.dialling = counts.dialling.saturating_sub(1);
-            if let Some(backend) = outcome {
+            if outcome.is_ok() {
                 counts.idle = counts.idle.saturating_add(1);
-                if let Some(queue) = inner.pools.get_mut(&pool) {
-                    queue.idle.push(backend);
+            }
+            let mut retry_at = None;
+            if let Some(queue) = inner.pools.get_mut(&pool) {
+                match outcome {
+                    Ok(backend) => {
+                        queue.idle.push(backend);
+                        queue.pause = DIAL_PAUSE_MIN;
+                    }
+                    Err(Failed::NoLeader) => {}
+                    Err(Failed::Dial) => {
+                        queue.not_before = Instant::now() + queue.pause;
+                        queue.pause = (queue.pause * 2).min(DIAL_PAUSE_MAX);
+                        retry_at = (!queue.waiters.is_empty()).then_some(queue.not_before);
+                    }
                 }
             }
-        }
+            retry_at
+        };
         self.tend();
+        if let Some(retry_at) = retry_at {
+            tokio::time::sleep_until(retry_at).await;
+            self.tend();
+        }
+    }
+
+    async fn try_dial(&self, pool: PoolId, login: &Login) -> Result<Box<Backend>, Failed> {
+        let target = self.target();
+        let open = target.open.token(); // before it is asked whether the epoch has ended
+        let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
+            return Err(Failed::NoLeader);
+        };
+        let deadline = Instant::now() + self.dial_timeout;
+        let dialled = tokio::select! {
+            biased; // an epoch that is over makes the dial useless
+            () = target.ended.cancelled() => return Err(Failed::NoLeader),
+            dialled = self.dial_once(&leader.endpoint, login, deadline) => dialled,
+        };
+        match dialled {
+            Ok((connection, true)) => {
+                let registration = self.reporter.opened(target.epoch);
+                Ok(Box::new(Backend::new(connection, &target, registration, open)))
+            }
+            Ok((_, false)) => {
+                tracing::debug!("dialled a node that is no primary");
+                self.reporter.suspect(target.epoch);
+                Err(Failed::Dial)
+            }
+            Err(error) => {
+                self.reporter.dial_failed(target.epoch, &error);
+                if is_final(&error) {
+                    tracing::warn!(database = login.database, user = login.user, %error,
+                        "the backend refuses the login");
+                    self.fail_waiters(pool, &Arc::new(error));
+                } else {
+                    tracing::debug!(%error, "dial failed");
+                }
+                Err(Failed::Dial)
+            }
+        }
     }
 
     /// One connection, and whether it leads to a primary.

@@ -4,6 +4,7 @@
 //! connection, moved into the session that holds it.
 
 mod dialling;
+mod member;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,11 @@ use super::dial::{DialError, Dialer, Login};
 use super::lease::{Backend, Lease};
 use crate::supervisor::{Reporter, Target};
 use wait::{Held, Place};
+
+pub use member::Member;
+
+/// The pause after a first dial that failed; each further one doubles it.
+const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// The pool that serves one database and user.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -74,7 +80,14 @@ struct Waiter {
 }
 
 struct Pool {
+    key: PoolKey,
     login: Arc<Login>,
+    /// Sessions that it serves, whether they have a connection or not.
+    members: usize,
+    /// No dial before this instant: the last one failed.
+    not_before: Instant,
+    /// The pause after the next failure.
+    pause: Duration,
     #[expect(clippy::vec_box, reason = "a connection moves in and out with each transaction")]
     idle: Vec<Box<Backend>>,
     waiters: VecDeque<Waiter>,
@@ -189,28 +202,29 @@ impl Pools {
     }
 
     /// The pool of `key`, made when it is the first of its kind.
-    pub fn pool(&self, key: &PoolKey, login: impl FnOnce() -> Login) -> PoolId {
+    pub fn pool(self: &Arc<Self>, key: &PoolKey, login: impl FnOnce() -> Login) -> Member {
         let mut inner = self.lock();
         if let Some(id) = inner.by_key.get(key) {
-            return *id;
+            let id = *id;
+            if let Some(pool) = inner.pools.get_mut(&id) {
+                pool.members = pool.members.saturating_add(1);
+            }
+            return Member::new(Arc::clone(self), id);
         }
         let id = PoolId(inner.next_pool);
         inner.next_pool = inner.next_pool.saturating_add(1);
         inner.by_key.insert(key.clone(), id);
-        let pool = Pool { login: Arc::new(login()), idle: Vec::new(), waiters: VecDeque::new() };
+        let pool = Pool {
+            key: key.clone(),
+            login: Arc::new(login()),
+            members: 1,
+            not_before: Instant::now(),
+            pause: DIAL_PAUSE_MIN,
+            idle: Vec::new(),
+            waiters: VecDeque::new(),
+        };
         inner.pools.insert(id, pool);
-        id
-    }
-
-    /// Forgets a pool that has nothing and serves nobody.
-    pub fn forget(&self, key: &PoolKey) {
-        let mut inner = self.lock();
-        let Some(id) = inner.by_key.get(key).copied() else { return };
-        if inner.plan.counts(id) == Counts::default() {
-            inner.by_key.remove(key);
-            inner.pools.remove(&id);
-            inner.plan.forget(id);
-        }
+        Member::new(Arc::clone(self), id)
     }
 
     /// What there is, for those who watch.
@@ -317,6 +331,34 @@ impl Pools {
         }
     }
 
+    /// Waits, within the hold, until statements may be dispatched: for a session that has its
+    /// connection already.
+    ///
+    /// # Errors
+    /// [`LeaseError::NoLeader`] or [`LeaseError::TooManyHeld`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn until_available(&self, terms: Terms) -> Result<(), LeaseError> {
+        let mut targets = self.targets.clone();
+        let held = Held::begin(self)?;
+        while !targets.borrow_and_update().is_available() {
+            let waited = held.since.elapsed();
+            if waited >= terms.hold {
+                return Err(LeaseError::NoLeader { held: waited });
+            }
+            let look = FENCE_LOOKS.min(terms.hold.saturating_sub(waited));
+            tokio::select! {
+                biased; // news before the clock
+                changed = targets.changed() => if changed.is_err() {
+                    return Err(LeaseError::NoLeader { held: held.since.elapsed() });
+                },
+                () = tokio::time::sleep(look) => {}
+            }
+        }
+        Ok(())
+    }
+
     fn enqueue(&self, pool: PoolId, grant: oneshot::Sender<Grant>) -> Place<'_> {
         let mut inner = self.lock();
         let ticket = inner.next_ticket;
@@ -388,12 +430,13 @@ impl Pools {
             .map(|(id, _)| *id)?;
         let pool = inner.pools.get_mut(&ready)?;
         let backend = pool.idle.pop()?;
-        if backend.ended.is_cancelled() {
-            // Of an epoch that is over, and not swept yet.
+        let mut backend = backend;
+        if !backend.is_quiet() {
+            // Dead, or of an epoch that is over, and not swept yet.
             let counts = inner.plan.counts_mut(ready);
             counts.idle = counts.idle.saturating_sub(1);
             drop(inner);
-            backend.close();
+            backend.end();
             return self.match_one();
         }
         let Some(waiter) = pool.waiters.pop_front() else {
@@ -424,6 +467,10 @@ impl Pools {
                 dead.extend(pool.idle.extract_if(.., |backend| !lives(backend)));
                 let counts = plan.counts_mut(*id);
                 counts.idle = pool.idle.len();
+            }
+            let unused: Vec<_> = inner.pools.keys().copied().collect();
+            for id in unused {
+                inner.forget_unused(id);
             }
         }
         for backend in dead {
