@@ -12,7 +12,8 @@ use everline_core::session::{Conversation, Flow, Incoming, Output, Relayed, Step
 use everline_wire::fields::{Report, Severity};
 use everline_wire::frame::{self, Header};
 use everline_wire::tag::frontend as tag;
-use tokio::time::timeout;
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::cancel::Registered;
@@ -25,6 +26,9 @@ use crate::supervisor::Fence;
 
 /// How long the last words to a client may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
+
+/// How long a retired backend connection is read for words that are on their way.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(5);
 
 /// A session and all that it holds.
 #[derive(Debug)]
@@ -96,7 +100,7 @@ impl Session {
                     self.lose();
                 }
                 Woke::Ended => {
-                    self.last_words_of_backend();
+                    self.last_words_of_backend().await;
                     self.lose();
                 }
                 Woke::ClientGone => break,
@@ -166,7 +170,7 @@ impl Session {
     /// Takes the client's messages, as far as they have come and may be dealt with.
     async fn digest(&mut self) -> Next {
         loop {
-            self.lose_if_fenced();
+            self.lose_if_fenced().await;
             if !self.pass_rest() {
                 return Next::Wait;
             }
@@ -355,9 +359,9 @@ impl Session {
 
     /// Ends the loan when nobody vouches for its leader any more: the message at hand is then
     /// known never to have been sent.
-    fn lose_if_fenced(&mut self) {
+    async fn lose_if_fenced(&mut self) {
         if self.lease.as_mut().is_some_and(|lease| !lease.backend().may_dispatch()) {
-            self.last_words_of_backend();
+            self.last_words_of_backend().await;
             self.lose();
         }
     }
@@ -382,22 +386,23 @@ impl Session {
     }
 
     /// The epoch is over: what the old leader has said already still counts.
-    fn last_words_of_backend(&mut self) {
-        let Some(lease) = &mut self.lease else { return };
-        let backend = lease.backend();
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        for _ in 0..16 {
-            let read = super::pump::poll_read(&mut backend.stream, &mut backend.read, &mut context);
-            if !matches!(read, std::task::Poll::Ready(Ok(1..))) {
-                break;
+    ///
+    /// The runtime may not have seen it yet, so it is waited for, for a moment.
+    async fn last_words_of_backend(&mut self) {
+        let until = Instant::now() + LAST_WORDS_MAX;
+        while self.conversation.awaits_backend() {
+            let Some(lease) = &mut self.lease else { return };
+            let backend = lease.backend();
+            let read = timeout_at(until, backend.stream.read_buf(&mut backend.read)).await;
+            if !matches!(read, Ok(Ok(1..))) {
+                return;
+            }
+            let (state, read) = (&mut backend.state, &mut backend.read);
+            match self.conversation.relay(state, read, &mut self.out.to_client) {
+                Relayed::All | Relayed::Doubtful => {}
+                Relayed::Lost(_) => return, // as it is about to be told
             }
         }
-        // A loss found here is the loss that is dealt with next.
-        drop(self.conversation.relay(
-            &mut backend.state,
-            &mut backend.read,
-            &mut self.out.to_client,
-        ));
     }
 
     /// The leased connection is gone: the client gets the answers that it is owed.
