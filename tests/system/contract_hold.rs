@@ -42,7 +42,7 @@ fn a_statement_is_held_for_the_hold_and_then_refused() {
         cluster.primary_mut().kill9();
         until(&everline, "outage", |status| !is_available(status)).await;
         begun.ask("Q:BEGIN", "C[BEGIN] / Z[T]").await;
-        let began = Instant::now();
+        let since = Instant::now();
         simple.say("Q:SELECT 1").await;
         extended.say("P::SELECT 1 / B:: / E: / S").await;
         begun.say("Q:SELECT 1").await;
@@ -52,7 +52,7 @@ fn a_statement_is_held_for_the_hold_and_then_refused() {
         extended.hears("E:held / Z[I]").await;
         begun.hears("E:held / Z[E]").await;
         patient.hears("E:held").await;
-        assert!(began.elapsed() >= Duration::from_secs(2), "held for {:?}", began.elapsed());
+        assert!(since.elapsed() >= Duration::from_secs(2), "held for {:?}", since.elapsed());
         patient.ask("B:: / E: / S", "Z[I]").await;
         begun.ask("Q:SELECT 1", "E:lost / Z[E]").await;
         begun.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
@@ -147,9 +147,9 @@ fn a_login_of_which_nothing_is_known_waits_and_is_turned_away() {
             .start()
             .await?;
         let mut client = Client::connect(everline.address()).await?;
-        let began = Instant::now();
+        let since = Instant::now();
         let answers = client.login(APP_USER, APP_PASSWORD, APP_DATABASE, &[]).await?;
-        assert!(began.elapsed() >= Duration::from_secs(1), "waited for {:?}", began.elapsed());
+        assert!(since.elapsed() >= Duration::from_secs(1), "waited for {:?}", since.elapsed());
         let heard: Vec<String> = answers.iter().map(crate::seat::heard).collect();
         let login = ["R[SCRAM-SHA-256]", "R[sasl continue]", "R[sasl final]"];
         assert_eq!(heard, [&login[..], &["E:no-leader"]].concat());

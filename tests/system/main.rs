@@ -11,6 +11,14 @@ mod contract_flight;
 #[cfg(test)]
 mod contract_hold;
 #[cfg(test)]
+mod driver;
+#[cfg(test)]
+mod leases;
+#[cfg(test)]
+mod load;
+#[cfg(test)]
+mod login;
+#[cfg(test)]
 mod same;
 #[cfg(test)]
 mod scene;
@@ -18,3 +26,5 @@ mod scene;
 mod seat;
 #[cfg(test)]
 mod stolon;
+#[cfg(test)]
+mod tools;
