@@ -104,26 +104,26 @@ async fn check(scene: &Scene, acknowledged: &[i64], unknown: &[i64]) -> Result<(
     for row in rows {
         there.extend(row.first().and_then(Option::as_ref).and_then(|id| id.parse::<i64>().ok()));
     }
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     for id in acknowledged {
         if there.binary_search(id).is_err() {
-            wrong += &format!("{id} was acknowledged and is lost\n");
+            wrong.push(format!("{id} was acknowledged and is lost"));
         }
     }
     for pair in there.windows(2) {
         if pair[0] == pair[1] {
-            wrong += &format!("{} is there twice\n", pair[0]);
+            wrong.push(format!("{} is there twice", pair[0]));
         }
     }
     for id in &there {
         if !acknowledged.contains(id) && !unknown.contains(id) {
-            wrong += &format!("{id} is there and nobody was told\n");
+            wrong.push(format!("{id} is there and nobody was told"));
         }
     }
     if wrong.is_empty() && !acknowledged.is_empty() {
         return Ok(());
     }
-    Err(Error::Failed { what: "the ledger".to_owned(), detail: wrong })
+    Err(Error::Failed { what: "the ledger".to_owned(), detail: wrong.join("; ") })
 }
 
 #[test]

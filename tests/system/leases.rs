@@ -110,7 +110,7 @@ async fn told_apart(seat: &mut Seat, script: &str) -> String {
     seat.say(script).await;
     let messages = seat.client.until_ready().await.expect("an answer");
     let (mut told, said): (Vec<_>, Vec<_>) = messages.iter().partition(|one| one.tag == b'S');
-    told.sort_by_key(|message| message.to_string());
+    told.sort_by_key(ToString::to_string);
     let all = told.into_iter().chain(said);
     all.map(ToString::to_string).collect::<Vec<_>>().join(" / ")
 }

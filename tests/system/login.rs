@@ -190,13 +190,13 @@ fn trust_asks_for_nothing() {
 #[test]
 fn users_of_the_file_get_in_with_every_kind_of_backend_login() {
     run(async {
-        let mut users = String::new();
+        let mut users = Vec::new();
         for user in [MD5_USER, CLEARTEXT_USER, TRUSTED_USER] {
             let password = format!("{user}-here");
             let password = if user == TRUSTED_USER { &password } else { APP_PASSWORD };
-            users += &format!("[[users]]\nname = \"{user}\"\npassword = \"{password}\"\n");
+            users.push(format!("[[users]]\nname = \"{user}\"\npassword = \"{password}\"\n"));
         }
-        let config = file("users.toml", &users)?;
+        let config = file("users.toml", &users.concat())?;
         let front = Front::start(|launch| launch.argument("--config").argument(config)).await?;
         front.cluster.primary().sql("CREATE DATABASE other OWNER app").await?;
         let mut seats = Vec::new();

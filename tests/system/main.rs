@@ -5,6 +5,10 @@
 //! also to the file that `EVERLINE_SKIPPED_FILE` names.
 
 #[cfg(test)]
+mod adaptive;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod contract;
 #[cfg(test)]
 mod contract_flight;
@@ -12,6 +16,8 @@ mod contract_flight;
 mod contract_hold;
 #[cfg(test)]
 mod driver;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]

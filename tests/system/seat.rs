@@ -73,6 +73,7 @@ const WORDS: &[[&str; 6]] = &[
         "Connect again.",
     ],
     ["cancelled", "ERROR", "57014", "canceling statement due to user request", "", ""],
+    ["stopping", "FATAL", "57P01", "the server is shutting down", "", ""],
     ["too-many", "FATAL", "53300", "sorry, too many clients already", "", ""],
 ];
 
