@@ -51,7 +51,7 @@ fn is_orderly(heard: &[u8]) -> bool {
 fn startup_packet() -> Vec<u8> {
     let mut out = bytes("S");
     out.clear();
-    startup::startup(&mut out, APP_USER, APP_DATABASE, [("application_name", "x")].into_iter());
+    startup::startup(&mut out, APP_USER, APP_DATABASE, [("application_name", "x")]);
     out.to_vec()
 }
 
@@ -114,7 +114,7 @@ fn startup_packets_of_the_wrong_kind_get_one_error() {
             assert!(!heard.is_empty() && is_orderly(&heard), "{what}: {}", heard.escape_ascii());
             witness.is_served().await;
         }
-        let long = with(&[b"user\0app\0x\0".as_slice(), &[b'y'; 20_000], b"\0\0"].concat());
+        let long = with(&[b"user\0app\0x\0".as_slice(), &vec![b'y'; 20_000], b"\0\0"].concat());
         let heard = answer(everline.address(), &long, false).await;
         assert!(is_orderly(&heard) && !heard.is_empty(), "{}", heard.escape_ascii());
         witness.is_served().await;
@@ -133,7 +133,7 @@ fn random_startup_packets_harm_nobody() {
             let mut sent = vec![0; rng.random_range(0..200)];
             rng.fill_bytes(&mut sent);
             match seed % 4 {
-                // With an honest length, with an honest version, a real packet with some bytes changed.
+                // An honest length, an honest version too, a real packet with some bytes changed.
                 1 | 2 if sent.len() >= 8 => {
                     let length = u32::try_from(sent.len()).unwrap();
                     sent[..4].copy_from_slice(&length.to_be_bytes());
@@ -268,12 +268,12 @@ fn random_bytes_after_the_login_harm_nobody() {
                 let at = rng.random_range(0..sent.len());
                 sent[at] = rng.random();
             }
-            let mut seat = Seat::app(&format!("seed {seed}"), scene.address()).await;
+            let mut client = Seat::app(&format!("seed {seed}"), scene.address()).await;
             // The end may come before all is sent.
-            let _ = seat.client.send(&sent).await;
-            let heard = seat.client.hears(Duration::from_millis(30)).await;
+            let _ = client.client.send(&sent).await;
+            let heard = client.client.hears(Duration::from_millis(30)).await;
             assert!(heard.is_ok(), "seed {seed}: {heard:?}");
-            drop(seat);
+            drop(client);
             let row = "T[n] / D[7] / C[SELECT 1] / Z[I]";
             witness
                 .ask(

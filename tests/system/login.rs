@@ -310,7 +310,7 @@ fn more_clients_than_allowed_are_turned_away_and_the_others_served() {
             });
         }
         while let Some(turned_away) = flood.join_next().await {
-            // A connection may also be closed before it is heard, where too many have not logged in.
+            // It may also be closed unheard, where too many have not logged in.
             let heard = turned_away.expect("a task")?;
             assert!(heard == "E:too-many" || heard.is_empty(), "{heard}");
         }

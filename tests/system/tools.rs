@@ -46,7 +46,7 @@ fn command(program: &Path, address: SocketAddr) -> Command {
 /// Runs it to its end: whether it succeeded, and all that it said.
 async fn said(command: &mut Command) -> Result<(bool, String)> {
     let wrong = |source| Error::Io { what: "running a tool".to_owned(), source };
-    let late = Duration::from_secs(60);
+    let late = Duration::from_mins(1);
     let output = timeout(late, command.stdout(Stdio::piped()).stderr(Stdio::piped()).output());
     let output = output.await.expect("a tool that ends").map_err(wrong)?;
     let text = [output.stdout, output.stderr].concat();
