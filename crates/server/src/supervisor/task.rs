@@ -208,12 +208,12 @@ impl<S: Scout> Supervisor<S> {
     fn resolved(&mut self, question: &Question, answer: Result<Vec<Endpoint>, ResolveError>) {
         let answer = match answer {
             Ok(endpoints) => {
-                self.told.remove(&question.host.to_string());
+                self.told.remove(&named(&question.host));
                 Some(endpoints)
             }
             Err(error) => {
                 self.status.lock().counters.resolves_failed += 1;
-                self.tell(question.host.to_string(), error.to_string());
+                self.tell(named(&question.host), error.to_string());
                 None
             }
         };
@@ -491,6 +491,12 @@ const REPORTS_SPARE: usize = 8;
 
 fn node(endpoint: &Endpoint, identity: Identity) -> Node {
     Node { address: endpoint.address.to_string().into(), identity }
+}
+
+/// What a name is called among the places that led to no leader: not as the endpoint is to which
+/// an address without a name leads.
+fn named(host: &HostPort) -> String {
+    format!("name {host}")
 }
 
 #[cfg(test)]
