@@ -495,7 +495,7 @@ fn node(endpoint: &Endpoint, identity: Identity) -> Node {
 
 /// What a name is called among the places that led to no leader: not as the endpoint is to which
 /// an address without a name leads.
-fn named(host: &HostPort) -> String {
+fn named(host: &crate::config::dsn::HostPort) -> String {
     format!("name {host}")
 }
 
