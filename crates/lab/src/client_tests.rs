@@ -35,7 +35,11 @@ async fn answers_are_one_line_each() {
     ] {
         assert_eq!(client.answers(sql).await.unwrap(), answers, "{sql}");
     }
-    cluster.primary().sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity").await.ok();
+    cluster
+        .primary()
+        .sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app'")
+        .await
+        .ok();
     let heard = client.hears(Duration::from_secs(1)).await.unwrap();
     let words = "terminating connection due to administrator command";
     assert_eq!(heard, format!("E[FATAL 57P01 \"{words}\"] closed"));

@@ -446,6 +446,7 @@ impl Conversation {
         }
         let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add(&super::survey::Control::Bound, false);
+        backend.spoiled = true; // it may be set_config(), or take a lock
         message.forward(&mut out.to_backend);
         self.pipeline.push(Request::Query(segment));
         Step::Taken(Flow::Forward)
@@ -538,9 +539,7 @@ impl Conversation {
     pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) -> Dropped {
         self.pins.add(survey.pins);
         self.transaction.forget_savepoints(survey);
-        if survey.cut {
-            backend.spoiled = true;
-        }
+        backend.spoiled |= survey.cut || survey.hides;
         let failed = matches!(self.transaction, Transaction::Failed(_));
         if failed && survey.sole().is_some_and(|control| !leads_out(control)) {
             return Dropped::new(); // it is certainly refused

@@ -88,6 +88,11 @@ impl Conversation {
         if self.pins.leaves_state() {
             return false;
         }
+        // A backend has to say which values are in force again, before the client goes on.
+        let resets = matches!(verb, Verb::ResetAll | Verb::DiscardAll);
+        if resets && self.journal.has_changed() {
+            return false;
+        }
         let (change, tag) = match verb {
             Verb::ResetAll => (Change::ResetAll, "RESET"),
             Verb::DiscardAll => (Change::DiscardAll, "DISCARD ALL"),

@@ -261,6 +261,12 @@ impl Journal {
         Ok(worn.unwrap_or_else(|| Arc::clone(&self.committed)))
     }
 
+    /// Whether the settings in force are others than those the session began with.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.committed != self.base
+    }
+
     /// Whether an open transaction has changed settings.
     #[must_use]
     pub fn has_staged(&self) -> bool {

@@ -45,6 +45,8 @@ pub struct Survey {
     /// The name that it deallocates, where it does only that; and, once it is known, what the
     /// client means by it.
     pub deallocates: Option<(Box<str>, Option<Box<Statement>>)>,
+    /// Whether it holds a DO block, which may leave anything on its connection.
+    pub hides: bool,
     /// Whether the text was longer than we look.
     pub cut: bool,
 }
@@ -58,6 +60,7 @@ impl Survey {
             survey.read_only &= statement.provably_read_only() || harmless(&statement.verb);
             survey.pins.add(Pins::of(&statement));
             survey.add_control(&statement.verb);
+            survey.hides |= matches!(statement.verb, Verb::Do);
             if let Verb::Savepoint(name) | Verb::Release(name) = &statement.verb {
                 survey.savepoints.push((&**name).into());
             }

@@ -22,6 +22,12 @@ const STATEMENT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 /// How many bytes of the log go into an error.
 const TAIL_BYTES: usize = 2000;
+/// How often a start is tried while the memory of the killed predecessor is in use.
+const START_TRIES: u32 = 5;
+/// The pause before the next try.
+const START_PAUSE: Duration = Duration::from_millis(300);
+/// What PostgreSQL says then.
+const MEMORY_IN_USE: &str = "pre-existing shared memory block";
 
 /// How a postmaster is told to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,8 +113,19 @@ impl Node {
     /// # Errors
     /// [`Error::Failed`] with the end of its log when it ends instead, [`Error::Late`].
     pub async fn start(&mut self) -> Result<()> {
-        self.spawn()?;
-        self.until("an answer", "SELECT 1", |rows| !rows.is_empty()).await
+        for _ in 0..START_TRIES {
+            self.spawn()?;
+            match self.until("an answer", "SELECT 1", |rows| !rows.is_empty()).await {
+                // Children of the postmaster that was killed before are not all gone yet.
+                Err(Error::Failed { detail, .. }) if detail.contains(MEMORY_IN_USE) => {
+                    tokio::time::sleep(START_PAUSE).await;
+                    give_back_shared_memory(&self.data());
+                }
+                started => return started,
+            }
+        }
+        let what = format!("the start of {}", self.name);
+        Err(Error::Failed { what, detail: self.log_tail() })
     }
 
     /// Starts the postmaster without waiting.

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::BytesMut;
+use everline_core::limits::CANCEL_MAX;
 use everline_core::pool::plan::PoolId;
 use everline_core::session::BackendState;
 use everline_wire::frontend;
 use std::pin::Pin;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -18,6 +20,9 @@ use super::connection::{BackendKey, Connection};
 use super::pool::Pools;
 use crate::net::stream::Stream;
 use crate::supervisor::{Fence, Registration, Target};
+
+/// How long an abandoned statement is waited for after its cancellation.
+const ABANDONED_MAX: Duration = Duration::from_secs(30);
 
 /// A backend connection with all that is known of it.
 #[derive(Debug)]
@@ -170,6 +175,40 @@ impl Lease {
             backend.close_mid_message();
             self.pools.lost(self.pool);
         }
+    }
+
+    /// The session has left while its statement runs: has it cancelled, and counts the connection
+    /// until the backend has let go of it, so that the budget is what PostgreSQL sees.
+    pub fn abandon(mut self) {
+        let Some(mut backend) = self.backend.take() else { return };
+        let (pools, pool) = (Arc::clone(&self.pools), self.pool);
+        self.pools.spawn(async move {
+            let ended = backend.ended.clone();
+            let deadline = Instant::now() + CANCEL_MAX;
+            let release = async {
+                let dialer = pools.dialer();
+                if let Err(error) = dialer.cancel(&backend.endpoint, &backend.key, deadline).await {
+                    tracing::debug!(%error, "abandoned statement not cancelled");
+                }
+                let mut goodbye = BytesMut::new();
+                frontend::terminate(&mut goodbye);
+                let mut answer = [0_u8; 4096];
+                if backend.stream.write_all(&goodbye).await.is_ok() {
+                    while matches!(backend.stream.read(&mut answer).await, Ok(1..)) {}
+                }
+            };
+            tokio::select! {
+                biased; // an epoch that is over has no budget
+                () = ended.cancelled() => {}
+                released = timeout(ABANDONED_MAX, release) => {
+                    if released.is_err() {
+                        tracing::debug!("the backend has not let go of an abandoned statement");
+                    }
+                }
+            }
+            backend.close_mid_message();
+            pools.lost(pool);
+        });
     }
 
     /// The connection ended by itself.

@@ -446,6 +446,7 @@ impl Session {
             let clean = self.conversation.leaves_clean();
             match (self.cancel.slot.detach() && clean, whole) {
                 (true, true) => lease.give_back(),
+                (false, true) if self.conversation.awaits_backend() => lease.abandon(),
                 (false, true) => lease.close(),
                 (_, false) => lease.close_mid_message(),
             }

@@ -15,8 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// Keepalive probes without an answer, where nothing else is set: with [`IDLE`] and [`INTERVAL`]
 /// a peer that vanished is noticed after half a minute.
 const COUNT: u32 = 3;
-/// How long sent bytes may go unacknowledged, where nothing else is set. Long, because the time also
-/// runs against a peer that lives and does not read (tcp(7)): a client that pauses in a large
+/// How long sent bytes may go unacknowledged, where nothing else is set. Long, because the time
+/// also runs against a peer that lives and does not read (tcp(7)): a client that pauses in a large
 /// result, a backend behind a lock. The leader's loss is noticed by its heartbeat, an idle client's
 /// by keepalive.
 const USER_TIMEOUT: Duration = Duration::from_mins(15);

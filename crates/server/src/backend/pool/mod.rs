@@ -359,6 +359,11 @@ impl Pools {
         Ok(())
     }
 
+    /// Runs something that outlives the session that asked for it.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     fn enqueue(&self, pool: PoolId, grant: oneshot::Sender<Grant>) -> Place<'_> {
         let mut inner = self.lock();
         let ticket = inner.next_ticket;
