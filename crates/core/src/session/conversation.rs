@@ -175,6 +175,8 @@ pub struct Conversation {
     pub(super) torn: bool,
     /// The backend has said something that makes its leadership doubtful.
     pub(super) doubtful: bool,
+    /// The next statement is answered when a connection wears the session's settings.
+    pub(super) dress_first: bool,
     /// PostgreSQL did not take the session's settings, and said this.
     pub(super) undressed: Option<(SqlState, String)>,
     pub(super) tally: Tally,
@@ -210,6 +212,7 @@ impl Conversation {
             streaming: 0,
             torn: false,
             doubtful: false,
+            dress_first: false,
             undressed: None,
             tally: Tally::default(),
         }
@@ -339,6 +342,7 @@ impl Conversation {
     }
 
     fn end_refused(&mut self, message_tag: u8, out: &mut BytesMut) {
+        self.dress_first = false;
         match message_tag {
             tag::QUERY | tag::FUNCTION_CALL => {
                 backend::ready_for_query(out, self.transaction.status());
@@ -393,6 +397,15 @@ impl Conversation {
         };
         if self.skips_open_segment() {
             return Ok(Step::Taken(Flow::Discard));
+        }
+        let mut backend = backend;
+        if self.dress_first && self.pipeline.is_empty() {
+            let Some(backend) = backend.as_deref_mut() else { return Ok(Step::Lease) };
+            self.dress_first = false;
+            self.wear(backend, out);
+            if !self.pipeline.is_empty() {
+                return Ok(Step::Wait);
+            }
         }
         if self.pipeline.is_empty() && !cut && self.answer_query(sql, &mut out.to_client) {
             self.renew_unnamed(None); // as every simple query does

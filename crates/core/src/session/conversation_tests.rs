@@ -176,10 +176,11 @@ fn settings_follow_their_client_and_leave_with_it() {
          lease                                 | => Q:SET TimeZone TO 'Asia/Tokyo'; wait
          < S:TimeZone=Asia/Tokyo / C:SET / Z:I | => Q:SELECT 2
          < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release
-         > Q:RESET ALL                         | C:RESET / Z:I
-         > Q:SELECT 3                          | lease
+         > Q:RESET ALL                         | lease
          lease old                             | => Q:RESET \"timezone\"; wait
-         < S:TimeZone=UTC / C:RESET / Z:I      | S:TimeZone=UTC => Q:SELECT 3
+         < S:TimeZone=UTC / C:RESET / Z:I      | S:TimeZone=UTC / C:RESET / Z:I release
+         > Q:SELECT 3                          | lease
+         lease old                             | => Q:SELECT 3
          < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release",
     );
 }

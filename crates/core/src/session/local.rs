@@ -88,11 +88,6 @@ impl Conversation {
         if self.pins.leaves_state() {
             return false;
         }
-        // A backend has to say which values are in force again, before the client goes on.
-        let resets = matches!(verb, Verb::ResetAll | Verb::DiscardAll);
-        if resets && self.journal.has_changed() {
-            return false;
-        }
         let (change, tag) = match verb {
             Verb::ResetAll => (Change::ResetAll, "RESET"),
             Verb::DiscardAll => (Change::DiscardAll, "DISCARD ALL"),
@@ -107,7 +102,14 @@ impl Conversation {
         if matches!(change, Change::DiscardAll | Change::DeallocateAll) {
             self.names.clear();
         }
+        let resets = matches!(change, Change::ResetAll | Change::DiscardAll);
+        self.dress_first = resets && self.journal.has_changed();
         self.journal.apply(change);
+        if self.dress_first {
+            // A backend says which values are in force again, before the client goes on; then
+            // this is answered.
+            return false;
+        }
         backend::command_complete(out, tag);
         true
     }

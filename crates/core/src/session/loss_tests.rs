@@ -299,7 +299,8 @@ fn settings_that_are_not_taken_keep_their_statement_from_running() {
          lease old                             | => Q:RESET SESSION AUTHORIZATION;RESET ROLE;SET ROLE gone; wait
          < E:22023 / Z:I                       | E:22023 release
          > B:: / E: / S                        | Z:I
-         > Q:DISCARD ALL                       | C:DISCARD ALL / Z:I
+         > Q:DISCARD ALL                       | lease
+         lease old                             | C:DISCARD ALL / Z:I release
          > Q:SELECT 1                          | lease
          lease old                             | => Q:SELECT 1",
     );
