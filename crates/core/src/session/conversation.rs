@@ -155,6 +155,7 @@ pub(super) enum Phase {
 
 /// The state of one client's session.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is pending, each for itself")]
 pub struct Conversation {
     pub(super) id: u64,
     pub(super) policy: Arc<Policy>,

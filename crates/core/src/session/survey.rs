@@ -29,6 +29,7 @@ pub enum Control {
 
 /// What one text of SQL, of one statement or several, does.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "findings that do not depend on one another")]
 pub struct Survey {
     /// One for each statement; `COMMIT AND CHAIN` counts as two.
     pub controls: Vec<Control>,
