@@ -59,13 +59,25 @@ fn a_leader_that_comes_back_is_the_leader_again() {
         scene.prepare("CREATE TABLE t (n int)").await?;
         let mut seat = Seat::app("patient", scene.address()).await;
         seat.is_served().await;
+        let mut flight = Seat::app("in flight", scene.address()).await;
+        let mut transaction = Seat::app("in a transaction", scene.address()).await;
+        transaction.ask("Q:BEGIN", "C[BEGIN] / Z[T]").await;
+        transaction.ask("Q:LOCK TABLE t IN SHARE MODE", "C[LOCK TABLE] / Z[T]").await;
+        flight.say("Q:SELECT 1 FROM pg_sleep(2)").await;
+        let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+        let one = |rows: &[Vec<Option<String>>]| rows == [[Some("1".to_owned())]];
+        scene.cluster.primary_mut().until("one at work", asleep, one).await?;
         scene.strike(Fault::Freeze).await?;
         scene.until("outage", |status| !is_available(status)).await;
         seat.say("Q:INSERT INTO t VALUES (1)").await;
         scene.until("one held", |status| number(status, "held") == 1).await;
         scene.cluster.primary_mut().thaw();
+        // What had begun goes on where it was: it is the same leader.
+        flight.hears(ONE).await;
+        transaction.ask("Q:COMMIT", "C[COMMIT] / Z[I]").await;
         seat.hears("C[INSERT 0 1] / Z[I]").await;
         scene.until_led_by(0).await;
+        assert_eq!(number(&scene.status().await, "unknown_total"), 0);
         assert_eq!(scene.cluster.primary().value("SELECT count(*) FROM t").await?, "1");
         Ok(())
     });

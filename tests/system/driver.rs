@@ -64,9 +64,15 @@ async fn work(address: SocketAddr, at: usize, done: Arc<AtomicBool>) -> Ledger {
     ledger
 }
 
-async fn fails_over(fault: Fault) -> Result<()> {
+/// Clients at work.
+struct Office {
+    clients: JoinSet<Ledger>,
+    done: Arc<AtomicBool>,
+}
+
+async fn open(fault: Fault) -> Result<(Scene, Office)> {
     let arguments = ["--failover-hold", "20s", "--max-backend-connections", "6"];
-    let mut scene = Scene::adaptive(fault, &arguments).await?;
+    let scene = Scene::adaptive(fault, &arguments).await?;
     scene.prepare("CREATE TABLE ledger (id bigint)").await?;
     let done = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
@@ -74,10 +80,33 @@ async fn fails_over(fault: Fault) -> Result<()> {
         clients.spawn(work(scene.address(), at, Arc::clone(&done)));
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok((scene, Office { clients, done }))
+}
+
+async fn fails_over(fault: Fault) -> Result<()> {
+    let (mut scene, office) = open(fault).await?;
     scene.strike(fault).await?;
     scene.succeed().await?;
     scene.until_led_by(1).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
+    close(scene, office).await
+}
+
+async fn there_and_back_again() -> Result<()> {
+    let (mut scene, office) = open(Fault::Kill).await?;
+    for (at, fault) in [(1, Fault::Kill), (0, Fault::Switchover), (1, Fault::Freeze)] {
+        scene.strike(fault).await?;
+        scene.cluster.promote(at).await?;
+        scene.move_name(at);
+        scene.until_led_by(at).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        scene.cluster.rejoin(1 - at).await?;
+    }
+    close(scene, office).await
+}
+
+async fn close(scene: Scene, office: Office) -> Result<()> {
+    let Office { mut clients, done } = office;
     done.store(true, Ordering::Relaxed);
     let (mut acknowledged, mut unknown, mut retries) = (Vec::new(), Vec::new(), 0);
     while let Some(ledger) = clients.join_next().await {
@@ -86,11 +115,7 @@ async fn fails_over(fault: Fault) -> Result<()> {
         unknown.extend(ledger.unknown);
         retries += ledger.retries;
     }
-    println!(
-        "{fault:?}: {} booked, {} unknown, {retries} retries",
-        acknowledged.len(),
-        unknown.len()
-    );
+    println!("{} booked, {} unknown, {retries} retries", acknowledged.len(), unknown.len());
     check(&scene, &acknowledged, &unknown).await?;
     let status = scene.status().await;
     assert_eq!(number(&status, "unknown_total"), u64::try_from(unknown.len()).unwrap());
@@ -139,6 +164,11 @@ fn the_ledger_is_right_when_the_leader_freezes() {
 #[test]
 fn the_ledger_is_right_when_the_network_swallows_all() {
     run(fails_over(Fault::BlackHole));
+}
+
+#[test]
+fn the_ledger_is_right_when_the_lead_goes_there_and_back() {
+    run(there_and_back_again());
 }
 
 #[test]

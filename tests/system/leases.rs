@@ -180,6 +180,49 @@ fn temporary_tables_keep_their_connection_and_end_the_session_when_it_is_lost() 
 }
 
 #[test]
+fn state_that_cannot_follow_ends_its_session_and_state_that_can_goes_along() {
+    run(async {
+        let mut scene = Scene::adaptive(Fault::Kill, &["--failover-hold", "20s"]).await?;
+        let mut seats = Vec::new();
+        for (make, made, lost) in [
+            ("CREATE TEMP TABLE mine (n int)", "C[CREATE TABLE]", "E:temporary-lost"),
+            (
+                "SELECT pg_advisory_lock(1)",
+                "T[pg_advisory_lock] / D[] / C[SELECT 1]",
+                "E:locks-lost",
+            ),
+            ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "C[DECLARE CURSOR]", "E:cursor-lost"),
+            (
+                "SELECT set_config('work_mem', '3MB', false)",
+                "T[set_config] / D[3MB] / C[SELECT 1]",
+                "E:settings-lost",
+            ),
+            ("PREPARE p AS SELECT 1", "C[PREPARE]", ""),
+            ("LISTEN news", "C[LISTEN]", ""),
+            ("SELECT pg_advisory_xact_lock(2)", "T[pg_advisory_xact_lock] / D[] / C[SELECT 1]", ""),
+        ] {
+            let mut seat = Seat::app(make, scene.address()).await;
+            seat.ask(&format!("Q:{make}"), &format!("{made} / Z[I]")).await;
+            seat.is_served().await;
+            seats.push((seat, lost));
+        }
+        scene.strike(Fault::Kill).await?;
+        scene.succeed().await?;
+        scene.until_led_by(1).await;
+        for (seat, lost) in &mut seats {
+            seat.is_silent().await;
+            match *lost {
+                "" => seat.is_served().await,
+                lost => seat.ask("Q:SELECT 1", &format!("{lost} / Some(Closed)")).await,
+            }
+        }
+        let (prepared, _) = &mut seats[4];
+        prepared.ask("Q:EXECUTE p", ONE).await;
+        Ok(())
+    });
+}
+
+#[test]
 fn listeners_hear_before_and_after_a_failover() {
     run(async {
         let arguments = ["--max-backend-connections", "6", "--failover-hold", "20s"];
