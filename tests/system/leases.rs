@@ -97,10 +97,11 @@ fn settings_follow_their_client_and_nobody_else() {
         sets.ask("Q:RESET search_path", "C[RESET] / Z[I]").await;
         sets.ask("Q:SHOW search_path", "T[search_path] / D[\"$user\", public] / C[SHOW] / Z[I]")
             .await;
-        sets.ask("Q:DISCARD ALL", "C[DISCARD ALL] / Z[I]").await;
+        // What is in force again is said before the client goes on.
         let told = format!("S[TimeZone={zone}] / S[application_name=everline] / ");
-        let heard = told_apart(&mut sets, show).await;
-        assert_eq!(heard, format!("{told}{others}"));
+        let heard = told_apart(&mut sets, "Q:DISCARD ALL").await;
+        assert_eq!(heard, format!("{told}C[DISCARD ALL] / Z[I]"));
+        sets.ask(show, &others).await;
         Ok(())
     });
 }
