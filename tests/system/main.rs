@@ -25,6 +25,8 @@ mod load;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod planned;
+#[cfg(test)]
 mod same;
 #[cfg(test)]
 mod scene;

@@ -80,6 +80,12 @@ pub enum Refusal {
         /// How long the statement waited.
         waited: Duration,
     },
+    /// The operator has paused the database for longer than statements wait for that.
+    #[error("the database has been paused for {held:?}")]
+    Paused {
+        /// How long the statement was held.
+        held: Duration,
+    },
     /// Too many statements, or too many of their bytes, are held already.
     #[error("too many statements are held")]
     TooManyHeld,
@@ -129,6 +135,7 @@ impl Refusal {
             Self::FailingOver { .. }
             | Self::NeverExecuted
             | Self::PoolExhausted { .. }
+            | Self::Paused { .. }
             | Self::TooManyHeld => (codes.retryable, Severity::Error, Retry::Safe),
             Self::TransactionLost => (codes.in_transaction, Severity::Error, Retry::Safe),
             Self::CommitLost | Self::StatementLost => {
@@ -168,6 +175,11 @@ impl Refusal {
             Self::PoolExhausted { .. } => (
                 "could not serialize access: no backend connection became free; \
                  restart transaction",
+                "The statement was not executed.",
+                RETRYABLE_HINT,
+            ),
+            Self::Paused { .. } => (
+                "could not serialize access: the database is paused; restart transaction",
                 "The statement was not executed.",
                 RETRYABLE_HINT,
             ),

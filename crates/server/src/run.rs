@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use crate::admin::http;
 use crate::admin::status::Observer;
 use crate::backend::dial::{Dialer, Login};
-use crate::backend::pool::{PoolSettings, Pools, Terms};
+use crate::backend::pool::{PoolSettings, Pools, Scope, Terms};
 use crate::backend::resolve::Resolver;
 use crate::backend::system::SystemScout;
 use crate::config::{
@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::net::listen::{Listener, bind_tcp};
 use crate::net::socket::SocketOptions;
 use crate::net::tls::{FrontendTls, TlsError};
-use crate::signals::Stops;
+use crate::signals::{Planned, Plans, Stops};
 use crate::sources::proxy::{Proxy, SourceError};
 use crate::sources::status::SourceHandle;
 use crate::supervisor::{self, Control, Fence, Supervisor};
@@ -141,6 +141,8 @@ async fn serve(config: Config) -> Result<(), RunError> {
     raise_descriptor_limit(&config);
     let mut stops =
         Stops::new().map_err(|source| RunError::System { what: "cannot catch signals", source })?;
+    let plans =
+        Plans::new().map_err(|source| RunError::System { what: "cannot catch signals", source })?;
     let listeners = bind(&config.frontend.listen)?;
     let http_listener = config.http_listen.map(bind_http).transpose()?;
     let mut parts = Parts {
@@ -153,6 +155,11 @@ async fn serve(config: Config) -> Result<(), RunError> {
         withdrawn: CancellationToken::new(),
     };
     let (context, observer) = wire(&config, &mut parts)?;
+    let pools = Arc::clone(&context.pools);
+    parts.essential.spawn(async move {
+        follow_plans(plans, pools).await;
+        "signals"
+    });
     for (listener, place) in listeners.into_iter().zip(&config.frontend.listen) {
         tracing::info!(%place, "listening");
         let accepting = accept_clients(
@@ -183,6 +190,32 @@ async fn serve(config: Config) -> Result<(), RunError> {
     }
     drain(parts, &mut stops).await;
     Ok(())
+}
+
+/// Pauses and resumes as signals say.
+async fn follow_plans(mut plans: Plans, pools: Arc<Pools>) {
+    loop {
+        match plans.next().await {
+            Planned::Resume => drop(pools.resume(&Scope::All)),
+            Planned::Pause => {
+                let mut pause = std::pin::pin!(pools.pause(Scope::All));
+                loop {
+                    tokio::select! {
+                        biased; // a pause that is complete is over before the next signal
+                        outcome = &mut pause => {
+                            if let Err(resumed) = outcome {
+                                tracing::info!("pause: {resumed}");
+                            }
+                            break;
+                        }
+                        planned = plans.next() => if planned == Planned::Resume {
+                            pools.resume(&Scope::All);
+                        },
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Lets open transactions finish, within bounds, and ends the rest.
@@ -251,7 +284,11 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         cancels: Arc::default(),
         metrics: Arc::clone(&metrics),
         policy: Arc::new(policy(config)),
-        terms: Terms { hold: config.failover.hold, query_wait: config.pool.query_wait },
+        terms: Terms {
+            hold: config.failover.hold,
+            query_wait: config.pool.query_wait,
+            pause: config.failover.pause_hold,
+        },
         method: match config.frontend.auth {
             AuthMethod::ScramSha256 => Method::Scram,
             AuthMethod::Trust => Method::Trust,

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: drain, and at the second one leave at once.
+//! SIGTERM and SIGINT: drain, and at the second one leave at once. SIGUSR1 and SIGUSR2: pause and
+//! resume, as PgBouncer has them.
 
 use std::io;
 
@@ -32,6 +33,47 @@ impl Stops {
             biased; // either will do
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// What a signal asks for during planned work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Planned {
+    /// SIGUSR1: no new transaction begins.
+    Pause,
+    /// SIGUSR2: they do again.
+    Resume,
+}
+
+/// Both signals of planned work.
+#[derive(Debug)]
+pub struct Plans {
+    pause: Signal,
+    resume: Signal,
+}
+
+impl Plans {
+    /// Takes the signals over from the system's default, which would end the process.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            pause: signal(SignalKind::user_defined1())?,
+            resume: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for the next of them.
+    ///
+    /// # Cancel safety
+    /// Safe: a signal that comes meanwhile is delivered to the next call.
+    pub async fn next(&mut self) -> Planned {
+        tokio::select! {
+            biased; // if both have come, service goes on
+            _ = self.pause.recv() => Planned::Pause,
+            _ = self.resume.recv() => Planned::Resume,
         }
     }
 }

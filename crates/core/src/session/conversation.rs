@@ -238,6 +238,23 @@ impl Conversation {
             && matches!(self.transaction, Transaction::None | Transaction::Virtual(_))
     }
 
+    /// Whether the session could go on at once on another connection, as if nothing had happened:
+    /// everything is answered, no transaction is open on this one, and all that it has there can be
+    /// brought over.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        self.pipeline.is_empty()
+            && self.pins.unreplayable().is_none()
+            && !self.copy_in
+            && self.streaming == 0
+            && matches!(self.transaction, Transaction::None | Transaction::Virtual(_))
+    }
+
+    /// The leased connection is given up while the session [may move](Self::may_move).
+    pub fn moves(&mut self) {
+        self.portals.clear();
+    }
+
     /// Whether an answer of the backend is owed.
     #[must_use]
     pub fn awaits_backend(&self) -> bool {

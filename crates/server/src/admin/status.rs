@@ -46,6 +46,8 @@ pub struct Status {
     pub held: usize,
     /// Statements that have been held since the start.
     pub held_total: usize,
+    /// What is paused, in words.
+    pub paused: Vec<String>,
     /// Statements refused with a code that invites a retry.
     pub retryable_total: u64,
     /// Statements whose outcome is unknown.
@@ -163,6 +165,7 @@ impl Observer {
             clients: self.metrics.clients.load(Ordering::Relaxed),
             held: pools.held,
             held_total: pools.held_total,
+            paused: pools.pauses.scopes().map(ToString::to_string).collect(),
             retryable_total: total(&self.metrics.retryable),
             unknown_total: total(&self.metrics.unknown),
             statements_total: total(&self.metrics.statements),

@@ -212,6 +212,7 @@ impl Layers<'_> {
     fn failover(&self) -> Result<FailoverConfig, ConfigError> {
         Ok(FailoverConfig {
             hold: self.duration("failover_hold", Zero::Allowed)?,
+            pause_hold: self.duration("pause_hold_max", Zero::Refused)?,
             in_flight_select: self.read("in_flight_select", |text| {
                 let words = [
                     ("unknown", InFlightSelect::Unknown),

@@ -208,6 +208,8 @@ pub struct FailoverConfig {
     /// `failover_hold`: how long a statement that was never sent waits for a leader; zero refuses
     /// it at once.
     pub hold: Duration,
+    /// `pause_hold_max`: how long a statement waits for the end of a pause.
+    pub pause_hold: Duration,
     /// `in_flight_select`.
     pub in_flight_select: InFlightSelect,
     /// `unreplayable_state`.

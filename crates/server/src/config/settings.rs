@@ -235,6 +235,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     text(
         FAILOVER,
+        "pause_hold_max",
+        "DURATION",
+        "10m",
+        "How long a statement waits for the end of a pause (PAUSE, SIGUSR1) before it fails with a \
+         retryable error.",
+    ),
+    text(
+        FAILOVER,
         "in_flight_select",
         "WHAT",
         "unknown",

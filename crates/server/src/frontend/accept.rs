@@ -195,7 +195,7 @@ async fn welcome(
         return Ok(told);
     }
     let target = context.pools.target();
-    if !target.is_available() {
+    if !target.is_available() || context.pools.is_paused(pool) {
         let guess = context.welcomes.guess(key, parameters, context.pools.leader_parameters());
         if let Some(told) = guess {
             return Ok(told);
@@ -206,7 +206,7 @@ async fn welcome(
         let mut lease = match lease {
             Ok(lease) => lease,
             Err(LeaseError::Refused(error)) => return Err(LoginError::Backend(error)),
-            Err(LeaseError::NoLeader { .. }) => {
+            Err(LeaseError::NoLeader { .. } | LeaseError::Paused { .. }) => {
                 let leader = context.pools.leader_parameters();
                 let guess = context.welcomes.guess(key, parameters, leader);
                 return guess.ok_or(Refusal::NoLeaderAtLogin.into());

@@ -25,6 +25,8 @@ pub enum Woke {
     BackendGone(Option<io::Error>),
     /// The epoch of the leased connection is over.
     Ended,
+    /// The pool is paused, and the leased connection is not needed.
+    Paused,
     /// The server is told to stop.
     Draining,
     /// Everything is written, and that was waited for.

@@ -103,6 +103,7 @@ impl Session {
                     self.last_words_of_backend().await;
                     self.lose();
                 }
+                Woke::Paused => self.make_way(),
                 Woke::ClientGone => break,
                 Woke::Draining => {
                     Refusal::ShuttingDown
@@ -121,6 +122,10 @@ impl Session {
     /// Waits until there is something to do.
     async fn wait(&mut self, draining: Pin<&mut impl Future<Output = ()>>) -> Woke {
         let held = self.conversation.awaits_backend() || self.conversation.in_transaction();
+        let movable = self.lease.is_some()
+            && self.conversation.may_move()
+            && self.out.to_backend.is_empty()
+            && !self.backend_unflushed;
         let reads_client = self.input.len() < self.wants.max(READ_BYTES);
         let ended;
         let mut fence = &Fence::none();
@@ -164,7 +169,29 @@ impl Session {
             fence,
             draining,
         };
-        poll_fn(|context| wait.poll(context)).await
+        if !movable {
+            return poll_fn(|context| wait.poll(context)).await;
+        }
+        let paused = pin!(self.context.pools.until_paused(self.pool.id()));
+        tokio::select! {
+            biased; // what has been said comes before a pause
+            woke = poll_fn(|context| wait.poll(context)) => woke,
+            () = paused => Woke::Paused,
+        }
+    }
+
+    /// Gives up a connection that the session keeps but does not need, when there is a pause: what
+    /// it has there is brought to another one.
+    fn make_way(&mut self) {
+        let movable = self.lease.is_some() && self.conversation.may_move();
+        if !movable || !self.context.pools.is_paused(self.pool.id()) {
+            return;
+        }
+        let Some(lease) = self.lease.take() else { return };
+        // A cancel request on its way meets a connection that is closed.
+        let _ = self.cancel.slot.detach();
+        self.conversation.moves();
+        lease.close();
     }
 
     /// Takes the client's messages, as far as they have come and may be dealt with.
@@ -196,6 +223,7 @@ impl Session {
                 self.wants = self.wants.max(needed.saturating_add(Header::BYTES));
                 return Next::Wait;
             }
+            self.make_way();
             if self.has_to_hold(header.tag) {
                 match self.hold_pinned().await {
                     Ok(()) => {}
@@ -340,6 +368,7 @@ impl Session {
         let refusal = match why {
             Acquire::Cancelled => Refusal::Cancelled,
             Acquire::Lease(LeaseError::NoLeader { held }) => Refusal::FailingOver { held: *held },
+            Acquire::Lease(LeaseError::Paused { held }) => Refusal::Paused { held: *held },
             Acquire::Lease(LeaseError::Exhausted { waited }) => {
                 Refusal::PoolExhausted { waited: *waited }
             }

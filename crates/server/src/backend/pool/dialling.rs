@@ -31,7 +31,9 @@ impl Pools {
             let mut inner = self.lock();
             let now = Instant::now();
             for id in inner.plan.hungry() {
-                if inner.pools.get(&id).is_some_and(|pool| now < pool.not_before) {
+                if inner.pools.get(&id).is_some_and(|pool| now < pool.not_before)
+                    || self.pauses_pool(&inner, id)
+                {
                     continue;
                 }
                 loop {
@@ -70,16 +72,19 @@ impl Pools {
     /// pause is over.
     async fn dial(self: Arc<Self>, pool: PoolId, login: Arc<Login>) {
         let outcome = self.try_dial(pool, &login).await;
+        let mut unwanted = None;
         let retry_at = {
             let mut inner = self.lock();
+            let paused = self.pauses_pool(&inner, pool);
             let counts = inner.plan.counts_mut(pool);
             counts.dialling = counts.dialling.saturating_sub(1);
-            if outcome.is_ok() {
+            if outcome.is_ok() && !paused {
                 counts.idle = counts.idle.saturating_add(1);
             }
             let mut retry_at = None;
             if let Some(queue) = inner.pools.get_mut(&pool) {
                 match outcome {
+                    Ok(backend) if paused => unwanted = Some(backend),
                     Ok(backend) => {
                         queue.idle.push(backend);
                         queue.pause = DIAL_PAUSE_MIN;
@@ -94,6 +99,10 @@ impl Pools {
             }
             retry_at
         };
+        if let Some(backend) = unwanted {
+            backend.close();
+        }
+        self.returned.notify_waiters();
         self.tend();
         if let Some(retry_at) = retry_at {
             tokio::time::sleep_until(retry_at).await;

@@ -5,6 +5,7 @@
 
 mod dialling;
 mod member;
+mod pause;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,16 +15,17 @@ use std::time::Duration;
 
 use everline_core::pool::plan::{Counts, Plan, PoolId, Returned};
 use everline_core::session::backend_state::Parameters;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use super::dial::{DialError, Dialer, Login};
 use super::lease::{Backend, Lease};
 use crate::supervisor::{Reporter, Target};
-use wait::{Held, Place};
+use wait::{For, Held, Place, Waiting};
 
 pub use member::Member;
+pub use pause::{Pauses, Resumed, Scope};
 
 /// The pause after a first dial that failed; each further one doubles it.
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -44,6 +46,8 @@ pub struct Terms {
     pub hold: Duration,
     /// For a connection while there is a leader.
     pub query_wait: Duration,
+    /// For the end of a pause.
+    pub pause: Duration,
 }
 
 /// Why there is no lease.
@@ -52,6 +56,12 @@ pub enum LeaseError {
     /// No leader in time.
     #[error("no leader within {held:?}")]
     NoLeader {
+        /// How long the statement was held.
+        held: Duration,
+    },
+    /// The pause has lasted too long.
+    #[error("paused for {held:?}")]
+    Paused {
         /// How long the statement was held.
         held: Duration,
     },
@@ -113,6 +123,10 @@ pub struct Pools {
     held: AtomicUsize,
     held_total: AtomicUsize,
     held_max: usize,
+    /// Changed under the lock of `inner` alone.
+    pauses: watch::Sender<Arc<Pauses>>,
+    /// A connection has come back or gone.
+    returned: Notify,
 }
 
 impl std::fmt::Debug for Pools {
@@ -145,6 +159,8 @@ pub struct PoolsStatus {
     pub held_total: usize,
     /// Each pool's counts.
     pub pools: Vec<(PoolKey, Counts)>,
+    /// What is paused.
+    pub pauses: Arc<Pauses>,
 }
 
 impl Pools {
@@ -175,6 +191,8 @@ impl Pools {
             held: AtomicUsize::new(0),
             held_total: AtomicUsize::new(0),
             held_max: settings.held_max,
+            pauses: watch::Sender::new(Arc::default()),
+            returned: Notify::new(),
         })
     }
 
@@ -237,6 +255,7 @@ impl Pools {
             held: self.held.load(Ordering::Relaxed),
             held_total: self.held_total.load(Ordering::Relaxed),
             pools,
+            pauses: self.pauses(),
         }
     }
 
@@ -253,6 +272,9 @@ impl Pools {
             };
             let mut backend = {
                 let mut inner = self.lock();
+                if self.pauses_pool(&inner, pool) {
+                    return None;
+                }
                 let queue = inner.pools.get_mut(&pool)?;
                 if !queue.waiters.is_empty() {
                     return None;
@@ -285,9 +307,8 @@ impl Pools {
         if let Some(lease) = self.try_lease(pool) {
             return Ok(lease);
         }
-        let mut targets = self.targets.clone();
-        let began = Instant::now();
-        let mut held: Option<Held<'_>> = None;
+        let (mut targets, mut pauses) = (self.targets.clone(), self.pauses.subscribe());
+        let mut waiting = Waiting::new(self);
         let (grant, mut granted) = oneshot::channel();
         let _place = self.enqueue(pool, grant);
         self.tend();
@@ -297,32 +318,25 @@ impl Pools {
                 let fenced = target.availability.is_available() && !target.fence.holds();
                 (target.is_available(), fenced)
             };
+            pauses.borrow_and_update();
+            waiting.turn_to(match (self.is_paused(pool), available) {
+                (true, _) => For::Resumption,
+                (false, false) => For::Leader,
+                (false, true) => For::Connection,
+            })?;
             let fence_looks = Instant::now() + FENCE_LOOKS;
-            let deadline = if available {
-                held = None;
-                began + terms.query_wait
-            } else {
-                if held.is_none() {
-                    held = Some(Held::begin(self)?);
-                }
-                let since = held.as_ref().map_or(began, |held| held.since);
-                since + terms.hold
-            };
             tokio::select! {
                 biased; // a grant in hand beats a deadline that passes with it
                 grant = &mut granted => return match grant {
                     Ok(Ok(lease)) => Ok(lease),
                     Ok(Err(error)) => Err(LeaseError::Refused(error)),
-                    Err(_) => Err(LeaseError::NoLeader { held: began.elapsed() }),
+                    Err(_) => Err(waiting.over()),
                 },
                 changed = targets.changed() => if changed.is_err() {
-                    return Err(LeaseError::NoLeader { held: began.elapsed() });
+                    return Err(waiting.over());
                 },
-                () = sleep_until(deadline) => return Err(if available {
-                    LeaseError::Exhausted { waited: began.elapsed() }
-                } else {
-                    LeaseError::NoLeader { held: began.elapsed() }
-                }),
+                _ = pauses.changed() => {}
+                () = sleep_until(waiting.deadline(terms)) => return Err(waiting.over()),
                 () = sleep_until(fence_looks), if fenced => {
                     // A fence that was moved on in the moment it was reached tells nobody.
                     self.tend();
@@ -384,6 +398,7 @@ impl Pools {
         };
         let fit = current && !backend.state.spoiled && backend.is_quiet();
         let mut inner = self.lock();
+        let fit = fit && !self.pauses_pool(&inner, pool);
         let keep = fit && inner.plan.returned(pool) == Returned::Keep;
         let counts = inner.plan.counts_mut(pool);
         counts.lent = counts.lent.saturating_sub(1);
@@ -398,6 +413,7 @@ impl Pools {
             drop(inner);
             backend.close();
         }
+        self.returned.notify_waiters();
         self.tend();
     }
 
@@ -408,6 +424,7 @@ impl Pools {
             let counts = inner.plan.counts_mut(pool);
             counts.lent = counts.lent.saturating_sub(1);
         }
+        self.returned.notify_waiters();
         self.tend();
     }
 
@@ -431,7 +448,9 @@ impl Pools {
         let ready = inner
             .pools
             .iter()
-            .find(|(_, pool)| !pool.waiters.is_empty() && !pool.idle.is_empty())
+            .find(|(id, pool)| {
+                !pool.waiters.is_empty() && !pool.idle.is_empty() && !self.pauses_pool(&inner, **id)
+            })
             .map(|(id, _)| *id)?;
         let pool = inner.pools.get_mut(&ready)?;
         let backend = pool.idle.pop()?;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use everline_core::pool::plan::PoolId;
 use tokio::time::Instant;
 
-use super::{LeaseError, Pools};
+use super::{LeaseError, Pools, Terms};
 
 /// A session's place in the queue; given up when it is dropped.
 pub(super) struct Place<'a> {
@@ -46,5 +46,83 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.pools.held.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What a statement waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum For {
+    /// A free connection.
+    Connection,
+    /// A leader.
+    Leader,
+    /// The end of a pause.
+    Resumption,
+}
+
+/// The clock of one statement that waits. Each reason to wait has a bound of its own; the time of a
+/// pause counts for none of the others.
+pub(super) struct Waiting<'a> {
+    pools: &'a Pools,
+    reason: For,
+    /// Since when it waits for that.
+    since: Instant,
+    /// Since when it has waited for a connection, where nothing else was in the way.
+    queued: Instant,
+    held: Option<Held<'a>>,
+}
+
+impl<'a> Waiting<'a> {
+    pub(super) fn new(pools: &'a Pools) -> Self {
+        let now = Instant::now();
+        Self { pools, reason: For::Connection, since: now, queued: now, held: None }
+    }
+
+    /// It waits for this.
+    ///
+    /// # Errors
+    /// [`LeaseError::TooManyHeld`].
+    pub(super) fn turn_to(&mut self, reason: For) -> Result<(), LeaseError> {
+        if self.reason == reason {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.reason == For::Resumption {
+            self.queued = now;
+        }
+        self.reason = reason;
+        match reason {
+            For::Connection => {
+                self.held = None;
+                self.since = self.queued;
+            }
+            For::Leader | For::Resumption => {
+                self.since = now;
+                if self.held.is_none() {
+                    self.held = Some(Held::begin(self.pools)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When it has waited long enough.
+    pub(super) fn deadline(&self, terms: Terms) -> Instant {
+        self.since
+            + match self.reason {
+                For::Connection => terms.query_wait,
+                For::Leader => terms.hold,
+                For::Resumption => terms.pause,
+            }
+    }
+
+    /// What is said then.
+    pub(super) fn over(&self) -> LeaseError {
+        let waited = self.since.elapsed();
+        match self.reason {
+            For::Connection => LeaseError::Exhausted { waited },
+            For::Leader => LeaseError::NoLeader { held: waited },
+            For::Resumption => LeaseError::Paused { held: waited },
+        }
     }
 }
