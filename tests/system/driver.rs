@@ -23,7 +23,7 @@ struct Ledger {
     retries: u32,
 }
 
-async fn connect(address: SocketAddr) -> Client {
+pub(crate) async fn connect(address: SocketAddr) -> Client {
     let mut config = Config::new();
     config.host(address.ip().to_string()).port(address.port());
     config.user(APP_USER).password(APP_PASSWORD).dbname(APP_DATABASE);

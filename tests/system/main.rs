@@ -36,3 +36,5 @@ mod seat;
 mod stolon;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod watch;

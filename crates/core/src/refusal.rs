@@ -104,6 +104,9 @@ pub enum Refusal {
     /// `clients_max` is reached.
     #[error("sorry, too many clients already")]
     TooManyClients,
+    /// An administrator ended the session.
+    #[error("terminating connection due to administrator command")]
+    Killed,
     /// The server is on its way out.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -143,7 +146,7 @@ impl Refusal {
             }
             Self::Cancelled => (SqlState::QUERY_CANCELED, Severity::Error, Retry::Safe),
             Self::NoLeaderAtLogin => (codes.startup, Severity::Fatal, Retry::Safe),
-            Self::StateLost { .. } | Self::ShuttingDown => {
+            Self::StateLost { .. } | Self::Killed | Self::ShuttingDown => {
                 (SqlState::ADMIN_SHUTDOWN, Severity::Fatal, Retry::Safe)
             }
             Self::TooManyClients => (SqlState::TOO_MANY_CONNECTIONS, Severity::Fatal, Retry::Safe),
@@ -208,6 +211,7 @@ impl Refusal {
             Self::StateLost { .. }
             | Self::Cancelled
             | Self::TooManyClients
+            | Self::Killed
             | Self::ShuttingDown
             | Self::Protocol { .. }
             | Self::TooLarge { .. }

@@ -1,15 +1,14 @@
 //! The wiring: the only place where everything meets. Start order, drain, end.
 
-use std::collections::BTreeMap;
+mod live;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use everline_core::limits::{DIALS_MAX, HELD_MAX};
-use everline_core::refusal::Codes;
-use everline_core::session::Policy;
-use everline_wire::auth::{self, secret};
+use everline_wire::auth;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -19,18 +18,15 @@ use tokio_util::task::TaskTracker;
 use crate::admin::http;
 use crate::admin::status::Observer;
 use crate::backend::dial::{Dialer, Login};
-use crate::backend::pool::{PoolSettings, Pools, Scope, Terms};
+use crate::backend::pool::{PoolSettings, Pools, Scope};
 use crate::backend::resolve::Resolver;
 use crate::backend::system::SystemScout;
-use crate::config::{
-    AuthMethod, Config, Credential, InFlightSelect, Listen, PoolMode, ResolverChoice, Source,
-    UnreplayableState, User as ConfigUser,
-};
-use crate::frontend::{Context, Method, User, accept};
+use crate::config::{Config, Listen, ResolverChoice, Source};
+use crate::frontend::{Context, Shared, accept};
 use crate::metrics::Metrics;
 use crate::net::listen::{Listener, bind_tcp};
 use crate::net::socket::SocketOptions;
-use crate::net::tls::{FrontendTls, TlsError};
+use crate::net::tls::TlsError;
 use crate::signals::{Planned, Plans, Stops};
 use crate::sources::proxy::{Proxy, SourceError};
 use crate::sources::status::SourceHandle;
@@ -272,6 +268,7 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         held_max: HELD_MAX,
     };
     let background = parts.background.clone();
+    let targets = handle.target.clone();
     let pools = Pools::new(pool_settings, handle.target, handle.reporter, dialer, background);
     let driver = Arc::clone(&pools);
     parts.essential.spawn(async move {
@@ -279,33 +276,24 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         "pool"
     });
     let metrics = Arc::new(Metrics::default());
-    let context = Arc::new(Context {
+    let shared = Shared {
         pools: Arc::clone(&pools),
-        cancels: Arc::default(),
         metrics: Arc::clone(&metrics),
-        policy: Arc::new(policy(config)),
-        terms: Terms {
-            hold: config.failover.hold,
-            query_wait: config.pool.query_wait,
-            pause: config.failover.pause_hold,
-        },
-        method: match config.frontend.auth {
-            AuthMethod::ScramSha256 => Method::Scram,
-            AuthMethod::Trust => Method::Trust,
-        },
-        users: users(config)?,
         mock_key: auth::random()?,
-        tls: match &config.frontend.tls {
-            Some(files) => Some(FrontendTls::load(&files.cert, &files.key)?),
-            None => None,
-        },
-        clients_max: config.frontend.clients_max,
         drain: parts.drain.clone(),
-        welcomes: crate::frontend::login::Welcomes::default(),
-        backend_login: Login { password: dsn.own_password().cloned(), ..own_login },
-    });
+    };
+    let context = Arc::new(Context::new(shared, live::live(config)?));
     let started = Instant::now();
-    let observer = Observer { ha: handle.status, pools, metrics, source, started };
+    let observer = Observer {
+        ha: handle.status,
+        pools,
+        context: Arc::clone(&context),
+        metrics,
+        targets,
+        drain: parts.drain.clone(),
+        source,
+        started,
+    };
     Ok((context, Arc::new(observer)))
 }
 
@@ -332,58 +320,6 @@ fn source(
         "source"
     });
     Ok(Some(status))
-}
-
-fn policy(config: &Config) -> Policy {
-    let failover = &config.failover;
-    Policy {
-        codes: Codes {
-            retryable: failover.retryable,
-            in_transaction: failover.in_transaction,
-            unknown: failover.unknown,
-            startup: failover.startup,
-        },
-        in_flight_select_retryable: failover.in_flight_select == InFlightSelect::Retryable,
-        lost_state: match failover.unreplayable_state {
-            UnreplayableState::Close => everline_core::session::LostState::Close,
-            UnreplayableState::Error => everline_core::session::LostState::Error,
-            UnreplayableState::Ignore => everline_core::session::LostState::Ignore,
-        },
-        session_pooling: config.pool.mode == PoolMode::Session,
-    }
-}
-
-/// Who may log in: the DSN's own user, and those of the file.
-fn users(config: &Config) -> Result<BTreeMap<String, User>, RunError> {
-    let dsn = &config.backend.dsn;
-    let mut users = BTreeMap::new();
-    let from_password = |password: &secret::Secret| {
-        let salt = auth::random::<{ secret::SALT_BYTES }>()?;
-        let verifier =
-            secret::ScramVerifier::from_password(password.reveal(), &salt, secret::ITERATIONS);
-        Ok::<_, auth::NoRandom>(User { verifier, password: Some(password.clone()) })
-    };
-    if let Some(password) = dsn.own_password() {
-        users.insert(dsn.user.clone(), from_password(password)?);
-    } else if config.frontend.auth == AuthMethod::ScramSha256 {
-        tracing::warn!(
-            user = dsn.user,
-            "no password is known for the DSN's user: it cannot log in here by SCRAM"
-        );
-    }
-    for ConfigUser { name, credential } in &config.frontend.users {
-        let user = match credential {
-            Credential::Password(password) => from_password(password)?,
-            Credential::Verifier(secret::Verifier::Scram(verifier)) => {
-                User { verifier: verifier.clone(), password: None }
-            }
-            Credential::Verifier(secret::Verifier::Md5(_)) => {
-                return Err(RunError::Verifier { name: name.clone() });
-            }
-        };
-        users.insert(name.clone(), user);
-    }
-    Ok(users)
 }
 
 fn bind(places: &[Listen]) -> Result<Vec<Listener>, RunError> {

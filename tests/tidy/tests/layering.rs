@@ -42,11 +42,21 @@ type Used = (&'static str, &'static [&'static str]);
 /// * The fence is looked at wherever bytes can go to a backend.
 /// * Nobody but `run` knows the admin pages.
 const MAY_USE: &[(&str, &[Used])] = &[
-    ("admin", &[("backend", &[]), ("metrics", &[]), ("sources", &["status"]), ("supervisor", &[])]),
+    (
+        "admin",
+        &[
+            ("backend", &[]),
+            ("frontend", &[]),
+            ("metrics", &[]),
+            ("sources", &["status"]),
+            ("supervisor", &[]),
+        ],
+    ),
     (
         "backend",
         &[
             ("config", &[]),
+            ("metrics", &["Histogram", "WAITS", "histogram"]),
             ("net", &[]),
             ("supervisor", &["Fence", "Leader", "Registration", "Reporter", "Target"]),
         ],
@@ -97,7 +107,10 @@ const MAY_USE: &[(&str, &[Used])] = &[
             ("supervisor", &["Control", "Fence", "Word", "boot_time"]),
         ],
     ),
-    ("supervisor", &[("backend", &[]), ("config", &[])]),
+    (
+        "supervisor",
+        &[("backend", &[]), ("config", &[]), ("metrics", &["Histogram", "OUTAGES", "histogram"])],
+    ),
 ];
 
 #[test]

@@ -79,6 +79,18 @@ impl Plan {
         Self { budget, dials_max, pools: BTreeMap::new() }
     }
 
+    /// The most connections that there may be.
+    #[must_use]
+    pub const fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Changes the most connections that there may be; what is beyond it goes when it is given
+    /// back.
+    pub const fn set_budget(&mut self, budget: usize) {
+        self.budget = budget;
+    }
+
     /// The counts of `pool`, to be brought up to date.
     pub fn counts_mut(&mut self, pool: PoolId) -> &mut Counts {
         self.pools.entry(pool).or_default()
@@ -126,6 +138,9 @@ impl Plan {
     #[must_use]
     pub fn returned(&self, pool: PoolId) -> Returned {
         let held: usize = self.pools.values().map(Counts::held).sum();
+        if held > self.budget {
+            return Returned::Close;
+        }
         if held < self.budget {
             return Returned::Keep;
         }

@@ -118,8 +118,10 @@ pub struct Output {
 }
 
 /// Answers of ours since the tally was last taken.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tally {
+    /// Every refusal, by its code.
+    pub refused: Vec<(SqlState, u32)>,
     /// Refusals that may be repeated.
     pub retryable: u32,
     /// Refusals that say that the outcome is unknown.
@@ -128,6 +130,15 @@ pub struct Tally {
     pub statements: u32,
     /// Transactions, of one statement or several, that came to an end.
     pub transactions: u32,
+}
+
+impl Tally {
+    pub(super) fn refuse(&mut self, code: SqlState) {
+        match self.refused.iter_mut().find(|(known, _)| *known == code) {
+            Some((_, times)) => *times = times.saturating_add(1),
+            None => self.refused.push((code, 1)),
+        }
+    }
 }
 
 /// Whether the leased connection can take the session's next statement.

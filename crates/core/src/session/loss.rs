@@ -265,7 +265,8 @@ impl Conversation {
 
     /// Writes a refusal and counts it.
     pub(super) fn refuse_with(&mut self, refusal: &Refusal, out: &mut BytesMut) {
-        let (_, _, retry) = refusal.contract(&self.policy.codes);
+        let (code, _, retry) = refusal.contract(&self.policy.codes);
+        self.tally.refuse(code);
         match retry {
             Retry::Safe => self.tally.retryable = self.tally.retryable.saturating_add(1),
             Retry::Unsafe => self.tally.unknown = self.tally.unknown.saturating_add(1),

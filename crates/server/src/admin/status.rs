@@ -1,23 +1,33 @@
-//! One snapshot of everything, read by page, probes and programs alike.
+//! One snapshot of everything, read by console, page, metrics and programs alike.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use everline_core::ha::{Availability, Entry, History};
+use everline_core::ha::{Availability, Entry, History, Unavailable};
 use serde::Serialize;
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::backend::pool::Pools;
+use super::words::{Situation, Words};
+use crate::backend::pool::{PoolReport, Pools, PoolsStatus};
+use crate::frontend::Context;
 use crate::metrics::Metrics;
+use crate::metrics::traffic::Counted;
 use crate::sources::status::{SourceHandle, SourceStatus};
-use crate::supervisor::StatusHandle;
+use crate::supervisor::{Leader, StatusHandle, Target};
 
 /// The state of the server at one moment. Holds no secret: no password, no statement.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// The version of this program.
     pub version: &'static str,
+    /// The process.
+    pub process_id: u32,
+    /// When this was so, in milliseconds of Unix time.
+    pub now_ms: u64,
     /// How long it has been running, in seconds.
     pub uptime_s: f64,
     /// `starting`, `healthy`, `unhealthy` or `failover`.
@@ -28,6 +38,12 @@ pub struct Status {
     pub available: bool,
     /// Why they are not.
     pub reason: Option<String>,
+    /// What is being done, in a sentence.
+    pub doing: String,
+    /// What to do about it, in a sentence.
+    pub advice: String,
+    /// Whether the server is on its way out.
+    pub draining: bool,
     /// The number of this reign.
     pub epoch: u64,
     /// Who says where the leader is, where the DSN does not.
@@ -40,8 +56,22 @@ pub struct Status {
     pub round_trip_ms: Option<f64>,
     /// What last went wrong on the way to a leader.
     pub last_error: Option<String>,
+    /// The addresses to which the names led when they were last asked.
+    pub addresses: Vec<String>,
     /// Client connections.
     pub clients: usize,
+    /// Of those: nothing is asked of a backend.
+    pub clients_idle: usize,
+    /// Of those: a backend connection is leased.
+    pub clients_active: usize,
+    /// Of those: a statement waits, for a connection or a leader.
+    pub clients_waiting: usize,
+    /// The most clients at a time.
+    pub clients_max: usize,
+    /// Client connections accepted since the start.
+    pub accepted_total: u64,
+    /// How long a statement is held, in seconds.
+    pub hold_s: f64,
     /// Statements held at this moment.
     pub held: usize,
     /// Statements that have been held since the start.
@@ -60,6 +90,16 @@ pub struct Status {
     pub outages_total: u64,
     /// How long the last of them lasted, in milliseconds.
     pub last_outage_ms: Option<f64>,
+    /// How long the present one has lasted, in seconds.
+    pub outage_for_s: Option<f64>,
+    /// Those that the history remembers, newest first.
+    pub outages: Vec<Outage>,
+    /// Errors that were ours, not PostgreSQL's, by SQLSTATE.
+    pub refusals: BTreeMap<String, u64>,
+    /// The most backend connections that may be lent.
+    pub budget: usize,
+    /// Backend connections that there are, or that are being dialled.
+    pub budget_used: usize,
     /// Each pool.
     pub pools: Vec<PoolStatus>,
     /// The last transitions, newest first.
@@ -92,6 +132,10 @@ pub struct PoolStatus {
     pub dialling: usize,
     /// Sessions that wait.
     pub waiting: usize,
+    /// Sessions that it serves.
+    pub sessions: usize,
+    /// How long the first of those that wait has waited, in seconds.
+    pub longest_wait_s: f64,
 }
 
 /// One transition.
@@ -99,10 +143,39 @@ pub struct PoolStatus {
 pub struct HistoryEntry {
     /// How long it is ago, in seconds.
     pub ago_s: f64,
+    /// When it was, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// How long the phase before had lasted, in seconds.
+    pub lasted_s: f64,
     /// The epoch it happened in.
     pub epoch: u64,
+    /// The state before.
+    pub from: String,
+    /// The state after.
+    pub to: String,
+    /// Whether statements are dispatched after it.
+    pub available: bool,
+    /// The cause, in one word.
+    pub cause: &'static str,
+    /// The cause, in words.
+    pub why: String,
     /// What happened, and why.
     pub what: String,
+}
+
+/// A time in which nothing was dispatched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outage {
+    /// How long ago it began, in seconds.
+    pub ago_s: f64,
+    /// When it began, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// How long it lasted, or has lasted so far, in milliseconds.
+    pub lasted_ms: f64,
+    /// Whether it is over.
+    pub over: bool,
+    /// What it began with.
+    pub why: String,
 }
 
 /// What the snapshot is made from.
@@ -113,7 +186,13 @@ pub struct Observer {
     /// The pools' side.
     pub pools: Arc<Pools>,
     /// The sessions' side.
+    pub context: Arc<Context>,
+    /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Where statements go.
+    pub targets: watch::Receiver<Arc<Target>>,
+    /// Cancelled when the server is on its way out.
+    pub drain: CancellationToken,
     /// The source's side, where there is one.
     pub source: Option<SourceHandle>,
     /// When the process started.
@@ -145,59 +224,181 @@ impl Observer {
         let pools = self.pools.status();
         let total = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         let reason = self.why_not_ready();
+        let databases = self.metrics.databases.counted();
+        let traffic = databases.values().fold(Counted::default(), |sum, one| sum.plus(one));
+        let clients = self.metrics.clients.load(Ordering::Relaxed);
+        let sum = Sum::of(&pools);
+        let live = self.context.live();
+        let leader = ha.leader.as_deref();
+        let place = leader.map(|leader| leader.endpoint.to_string());
+        let paused: Vec<String> = pools.pauses.scopes().map(ToString::to_string).collect();
+        let words = Situation {
+            phase: ha.phase(),
+            reason: reason.as_deref(),
+            paused: &paused,
+            draining: self.drain.is_cancelled(),
+            leader: place.as_deref(),
+            held: pools.held,
+            hold: live.terms.hold,
+            announced: self.source.is_some(),
+            exhausted: sum.waiting > 0 && sum.lent >= pools.budget,
+        };
+        let Words { doing, advice } = words.words();
         Status {
             version: env!("CARGO_PKG_VERSION"),
+            process_id: std::process::id(),
+            now_ms: unix_ms(Duration::ZERO),
             uptime_s: self.started.elapsed().as_secs_f64(),
             state: ha.phase().to_string(),
             state_for_s: ha.since.elapsed().as_secs_f64(),
             available: reason.is_none(),
+            doing,
+            advice,
+            draining: self.drain.is_cancelled(),
             reason,
             epoch: ha.epoch,
             source: self.source.as_ref().map(SourceHandle::snapshot),
-            leader: ha.leader.as_deref().map(|leader| LeaderStatus {
-                endpoint: leader.endpoint.to_string(),
-                timeline: leader.identity.timeline,
-                server_version: leader.parameters.get("server_version").cloned(),
-            }),
+            leader: leader.map(LeaderStatus::from),
             last_answer_ago_s: ha.last_answer.map(|at| at.elapsed().as_secs_f64()),
             round_trip_ms: ha.round_trip.map(milliseconds),
             last_error: ha.last_error.clone(),
-            clients: self.metrics.clients.load(Ordering::Relaxed),
+            addresses: ha.addresses.clone(),
+            clients,
+            clients_idle: clients.saturating_sub(sum.lent.saturating_add(sum.waiting)),
+            clients_active: sum.lent,
+            clients_waiting: sum.waiting,
+            clients_max: live.clients_max,
+            accepted_total: total(&self.metrics.accepted),
+            hold_s: live.terms.hold.as_secs_f64(),
             held: pools.held,
             held_total: pools.held_total,
-            paused: pools.pauses.scopes().map(ToString::to_string).collect(),
+            paused,
             retryable_total: total(&self.metrics.retryable),
             unknown_total: total(&self.metrics.unknown),
-            statements_total: total(&self.metrics.statements),
-            transactions_total: total(&self.metrics.transactions),
+            statements_total: traffic.statements,
+            transactions_total: traffic.transactions,
             outages_total: ha.counters.outages,
             last_outage_ms: ha.counters.last_outage.map(milliseconds),
-            pools: pools
-                .pools
-                .into_iter()
-                .map(|(key, counts)| PoolStatus {
-                    database: key.database,
-                    user: key.user,
-                    idle: counts.idle,
-                    lent: counts.lent,
-                    dialling: counts.dialling,
-                    waiting: counts.waiting,
-                })
-                .collect(),
+            outage_for_s: ha.outage_since.map(|since| since.elapsed().as_secs_f64()),
+            outages: outages(&ha.history, Instant::now().into_std()),
+            refusals: self.refusals(),
+            budget: pools.budget,
+            budget_used: sum.connections,
+            pools: pools.pools.into_iter().map(PoolStatus::from).collect(),
             history: history(&ha.history),
+        }
+    }
+
+    fn refusals(&self) -> BTreeMap<String, u64> {
+        let all = self.metrics.refusals().into_iter();
+        all.map(|(code, times)| (code.to_string(), times)).collect()
+    }
+}
+
+/// Over all pools.
+struct Sum {
+    lent: usize,
+    waiting: usize,
+    connections: usize,
+}
+
+impl Sum {
+    fn of(pools: &PoolsStatus) -> Self {
+        let sum = |count: fn(&PoolReport) -> usize| pools.pools.iter().map(count).sum();
+        Self {
+            lent: sum(|pool| pool.counts.lent),
+            waiting: sum(|pool| pool.counts.waiting),
+            connections: sum(|pool| pool.counts.held()),
         }
     }
 }
 
+impl From<&Leader> for LeaderStatus {
+    fn from(leader: &Leader) -> Self {
+        Self {
+            endpoint: leader.endpoint.to_string(),
+            timeline: leader.identity.timeline,
+            server_version: leader.parameters.get("server_version").cloned(),
+        }
+    }
+}
+
+impl From<PoolReport> for PoolStatus {
+    fn from(pool: PoolReport) -> Self {
+        Self {
+            database: pool.key.database,
+            user: pool.key.user,
+            idle: pool.counts.idle,
+            lent: pool.counts.lent,
+            dialling: pool.counts.dialling,
+            waiting: pool.counts.waiting,
+            sessions: pool.sessions,
+            longest_wait_s: pool.longest_wait.as_secs_f64(),
+        }
+    }
+}
+
+/// The calendar's word for so long ago, in milliseconds of Unix time.
+pub(super) fn unix_ms(ago: Duration) -> u64 {
+    let then = SystemTime::now().checked_sub(ago).unwrap_or(UNIX_EPOCH);
+    let since = then.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn history(history: &History) -> Vec<HistoryEntry> {
     let now = Instant::now().into_std();
-    let entry = |entry: &Entry| HistoryEntry {
-        ago_s: now.saturating_duration_since(entry.at).as_secs_f64(),
-        epoch: entry.transition.epoch,
-        what: match entry.detail.as_str() {
-            "" => entry.transition.to_string(),
-            detail => format!("{} ({detail})", entry.transition),
-        },
+    let entry = |entry: &Entry| {
+        let ago = now.saturating_duration_since(entry.at);
+        let with_detail = |words: String| match entry.detail.as_str() {
+            "" => words,
+            detail => format!("{words} ({detail})"),
+        };
+        let transition = &entry.transition;
+        HistoryEntry {
+            ago_s: ago.as_secs_f64(),
+            at_ms: unix_ms(ago),
+            lasted_s: entry.lasted.as_secs_f64(),
+            epoch: transition.epoch,
+            from: transition.from.to_string(),
+            to: transition.to.to_string(),
+            available: transition.availability.is_available(),
+            cause: transition.cause.label(),
+            why: with_detail(transition.cause.to_string()),
+            what: with_detail(transition.to_string()),
+        }
     };
     history.entries().rev().map(entry).collect()
 }
+
+/// The times in which nothing was dispatched, newest first. The time before the first leader is
+/// none.
+pub(super) fn outages(history: &History, now: std::time::Instant) -> Vec<Outage> {
+    let mut outages: Vec<Outage> = Vec::new();
+    let mut began: Option<&Entry> = None;
+    let outage = |began: &Entry, end: std::time::Instant, over| {
+        let ago = now.saturating_duration_since(began.at);
+        Outage {
+            ago_s: ago.as_secs_f64(),
+            at_ms: unix_ms(ago),
+            lasted_ms: milliseconds(end.saturating_duration_since(began.at)),
+            over,
+            why: began.transition.cause.to_string(),
+        }
+    };
+    for entry in history.entries() {
+        match entry.transition.availability {
+            Availability::Available => {
+                outages.extend(began.take().map(|began| outage(began, entry.at, true)));
+            }
+            Availability::Unavailable(Unavailable::Starting) => {}
+            Availability::Unavailable(_) => began = began.or(Some(entry)),
+        }
+    }
+    outages.extend(began.map(|began| outage(began, now, false)));
+    outages.reverse();
+    outages
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -41,6 +41,8 @@ pub struct Backend {
     pub endpoint: Endpoint,
     /// How its statement is cancelled.
     pub key: BackendKey,
+    /// When it was opened.
+    pub opened: Instant,
     /// Since when nobody uses it.
     pub idle_since: Instant,
     /// Until when the leader it leads to is vouched for.
@@ -62,6 +64,7 @@ impl Backend {
         let Connection { stream, read, endpoint, key, parameters } = connection;
         let parameters =
             parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let now = Instant::now();
         Self {
             stream,
             read,
@@ -70,7 +73,8 @@ impl Backend {
             ended: target.ended.clone(),
             endpoint,
             key,
-            idle_since: Instant::now(),
+            opened: now,
+            idle_since: now,
             fence: target.fence.clone(),
             registration,
             open,

@@ -18,8 +18,10 @@ use tokio::time::timeout;
 
 use super::Context;
 use super::login::{self, LoggedIn, LoginError};
+use super::roster::{Newcomer, Presence};
 use super::session::Session;
-use crate::backend::pool::{LeaseError, Member};
+use crate::backend::pool::{LeaseError, Member, PoolKey};
+use crate::metrics::traffic::Traffic;
 use crate::net::stream::Stream;
 
 /// What the first packets of a connection came to.
@@ -35,7 +37,7 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
     let clients = context.metrics.clients.fetch_add(1, Ordering::Relaxed);
     context.metrics.accepted.fetch_add(1, Ordering::Relaxed);
     let _counted = Counted(&context);
-    if clients >= context.clients_max.saturating_add(NEWCOMERS_MAX) {
+    if clients >= context.live().clients_max.saturating_add(NEWCOMERS_MAX) {
         return; // not even a word: whoever floods us must not keep us writing
     }
     let mut slot = Some(stream);
@@ -45,13 +47,13 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
     };
     match (opened, slot) {
         (Ok(Some(ready)), Some(stream)) => {
-            let Ready { input, conversation, pool, cancel } = ready;
-            let session =
-                Session::new(Arc::clone(&context), stream, input, conversation, pool, cancel);
-            session.run().await;
+            Session::new(Arc::clone(&context), stream, ready).run().await;
         }
         (Err(error), Some(mut stream)) => {
             log_refusal(&error);
+            if let Some(code) = error.code(&context.live().policy.codes) {
+                context.metrics.refuse(code, 1);
+            }
             let mut out = BytesMut::new();
             error.write(&context, &mut out);
             if timeout(LOGIN_MAX, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
@@ -83,11 +85,20 @@ impl Drop for Counted<'_> {
 }
 
 /// A session that is about to begin.
-struct Ready {
-    input: BytesMut,
-    conversation: Conversation,
-    pool: Member,
-    cancel: super::cancel::Registered,
+#[derive(Debug)]
+pub struct Ready {
+    /// What the client has sent already.
+    pub input: BytesMut,
+    /// Its conversation.
+    pub conversation: Conversation,
+    /// Its share in the pool that serves it.
+    pub pool: Member,
+    /// Where its cancel requests arrive.
+    pub cancel: super::cancel::Registered,
+    /// Its entry among those who are connected.
+    pub presence: Presence,
+    /// What its database is used for.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Everything up to the first ReadyForQuery. The slot holds the stream, also after an error,
@@ -107,15 +118,16 @@ async fn open(
         }
     };
     let Some(stream) = slot else { return Ok(None) };
-    if clients >= context.clients_max {
+    if clients >= context.live().clients_max {
         return Err(Refusal::TooManyClients.into());
     }
     let logged_in = login::authenticate(stream, &mut input, message, binding, context).await?;
-    let pool = context.pools.pool(&logged_in.key, || login::backend_login(&logged_in.key, context));
+    let live = context.live();
+    let pool = context.pools.pool(&logged_in.key, || login::backend_login(&logged_in.key, &live));
     let cancel = context.cancels.register()?;
     let mut conversation = Conversation::new(
         u64::from(cancel.process_id) << 32 | u64::from(u32::from_be_bytes(cancel.secret)),
-        Arc::clone(&context.policy),
+        Arc::clone(&live.policy),
         Arc::clone(&logged_in.settings),
         Arc::default(),
     );
@@ -131,7 +143,18 @@ async fn open(
     backend::ready_for_query(&mut out, TransactionStatus::Idle);
     stream.write_all(&out).await?;
     stream.flush().await?;
-    Ok(Some(Ready { input, conversation, pool, cancel }))
+    let traffic = context.metrics.databases.of(&logged_in.key.database);
+    let PoolKey { database, user } = logged_in.key;
+    let asked = logged_in.parameters.iter().find(|(name, _)| name == "application_name");
+    let presence = context.roster.enter(Newcomer {
+        database,
+        user,
+        application: asked.map_or_else(String::new, |(_, value)| value.clone()),
+        ends: (stream.peer(), stream.local()),
+        tls: stream.is_tls(),
+        slot: Arc::clone(&cancel.slot),
+    });
+    Ok(Some(Ready { input, conversation, pool, cancel, presence, traffic }))
 }
 
 /// Reads packets until one begins a session or cancels a query.
@@ -163,7 +186,8 @@ async fn first_packets(
             }
             Startup::GssEncryption => stream.write_all(b"N").await?,
             Startup::Tls => {
-                let Some(tls) = context.tls.as_ref().filter(|_| !stream.is_tls()) else {
+                let live = context.live();
+                let Some(tls) = live.tls.as_ref().filter(|_| !stream.is_tls()) else {
                     stream.write_all(b"N").await?;
                     continue;
                 };
@@ -202,7 +226,7 @@ async fn welcome(
         }
     }
     loop {
-        let lease = context.pools.lease(pool, context.terms).await;
+        let lease = context.pools.lease(pool, context.live().terms).await;
         let mut lease = match lease {
             Ok(lease) => lease,
             Err(LeaseError::Refused(error)) => return Err(LoginError::Backend(error)),

@@ -44,6 +44,21 @@ struct Running {
     adrift: bool,
 }
 
+/// A connection that a session has leased.
+#[derive(Clone, Debug)]
+pub struct Leased {
+    /// Where it leads to.
+    pub endpoint: Endpoint,
+    /// The backend's process.
+    pub process_id: u32,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// When it was opened.
+    pub opened: Instant,
+    /// When it was leased.
+    pub since: Instant,
+}
+
 /// Where a session's statement runs.
 #[derive(Clone, Debug)]
 struct Place {
@@ -53,6 +68,11 @@ struct Place {
     ended: CancellationToken,
     /// The connection's own among the sockets that are open.
     open: TaskTrackerToken,
+    tls: bool,
+    /// When the connection was opened.
+    opened: Instant,
+    /// When it was leased.
+    since: Instant,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,7 +81,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Slot {
     /// The session has leased a connection.
-    pub fn attach(&self, backend: &Backend) {
+    pub fn attach(&self, backend: &Backend, since: Instant) {
         let mut running = lock(&self.running);
         running.adrift = false;
         running.on = Some(Place {
@@ -69,7 +89,22 @@ impl Slot {
             key: backend.key.clone(),
             ended: backend.ended.clone(),
             open: backend.another(),
+            tls: backend.stream.is_tls(),
+            opened: backend.opened,
+            since,
         });
+    }
+
+    /// The connection that the session has leased, if it has one, for those who watch.
+    #[must_use]
+    pub fn leased(&self) -> Option<Leased> {
+        lock(&self.running).on.as_ref().map(|place| Leased {
+            endpoint: place.endpoint.clone(),
+            process_id: place.key.process_id,
+            tls: place.tls,
+            opened: place.opened,
+            since: place.since,
+        })
     }
 
     /// The session gives its connection up. False when a cancel request is on its way to it, so
@@ -135,7 +170,7 @@ impl Cancels {
             }
             running.on.clone()
         };
-        let Some(Place { endpoint, key, ended, open }) = target else {
+        let Some(Place { endpoint, key, ended, open, tls: _, opened: _, since: _ }) = target else {
             slot.held.notify_waiters();
             return;
         };

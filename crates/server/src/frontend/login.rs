@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
-use everline_core::refusal::Refusal;
+use everline_core::refusal::{Codes, Refusal};
 use everline_core::session::backend_state::Parameters;
 use everline_core::session::settings::Settings;
 use everline_wire::auth::scram::{NONCE_BYTES, ScramError, Server};
@@ -18,7 +18,7 @@ use everline_wire::startup::{self, StartupMessage};
 use everline_wire::{auth, backend, tag};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Context, Method, options};
+use super::{Context, Live, Method, options};
 use crate::backend::dial::{DialError, Login};
 use crate::backend::pool::PoolKey;
 use crate::net::stream::Stream;
@@ -73,19 +73,31 @@ pub enum LoginError {
 }
 
 impl LoginError {
+    /// The code that the client is told, if it is told anything.
+    #[must_use]
+    pub fn code(&self, codes: &Codes) -> Option<SqlState> {
+        match self {
+            Self::Socket(_) => None,
+            Self::Refused(refusal) => Some(refusal.contract(codes).0),
+            Self::Denied { code, .. } | Self::Settings { code, .. } => Some(*code),
+            Self::Backend(error) => Some(error.code().unwrap_or(codes.startup)),
+            Self::NoRandom(_) => Some(SqlState::INTERNAL_ERROR),
+        }
+    }
+
     /// Writes the `ErrorResponse` for the client; nothing when there is nobody to read it.
     pub fn write(&self, context: &Context, out: &mut BytesMut) {
         let message;
         let (code, text) = match self {
             Self::Socket(_) => return,
-            Self::Refused(refusal) => return refusal.write(&context.policy.codes, out),
+            Self::Refused(refusal) => return refusal.write(&context.live().policy.codes, out),
             Self::Denied { user, code, .. } => {
                 message = format!("password authentication failed for user \"{user}\"");
                 (*code, message.as_str())
             }
             Self::Backend(error) => {
                 message = words(error);
-                (error.code().unwrap_or(context.policy.codes.startup), message.as_str())
+                (error.code().unwrap_or(context.live().policy.codes.startup), message.as_str())
             }
             Self::Settings { code, words } => (*code, words.as_str()),
             Self::NoRandom(_) => (SqlState::INTERNAL_ERROR, "could not generate a random number"),
@@ -117,7 +129,7 @@ pub async fn authenticate(
     if message.minor > 0 || !message.protocol_options.is_empty() {
         startup::negotiate_version(&mut out, 0, &message.protocol_options);
     }
-    match context.method {
+    match context.live().method {
         Method::Trust => {}
         Method::Scram => {
             scram(stream, input, &mut out, &message.user, binding, context).await?;
@@ -154,7 +166,8 @@ async fn scram(
         reason: error.to_string(),
         code: error.code(),
     };
-    let known = context.users.get(user);
+    let live = context.live();
+    let known = live.users.get(user);
     let mock;
     let verifier = if let Some(known) = known {
         &known.verifier
@@ -208,9 +221,9 @@ async fn password_message(stream: &mut Stream, input: &mut BytesMut) -> Result<B
 
 /// How a pool for `key` logs in to the backend.
 #[must_use]
-pub fn backend_login(key: &PoolKey, context: &Context) -> Login {
-    let own = &context.backend_login;
-    let password = match context.users.get(&key.user).and_then(|user| user.password.clone()) {
+pub fn backend_login(key: &PoolKey, live: &Live) -> Login {
+    let own = &live.backend_login;
+    let password = match live.users.get(&key.user).and_then(|user| user.password.clone()) {
         Some(password) => Some(password),
         None if key.user == own.user => own.password.clone(),
         None => None,

@@ -16,11 +16,15 @@ use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
+use super::accept::Ready;
 use super::cancel::Registered;
+use super::meter::Meter;
 use super::pump::{Wait, Woke};
+use super::roster::Presence;
 use super::{Context, login};
 use crate::backend::lease::Lease;
 use crate::backend::pool::{LeaseError, Member};
+use crate::metrics::traffic::Traffic;
 use crate::net::stream::Stream;
 use crate::supervisor::Fence;
 
@@ -47,6 +51,9 @@ pub struct Session {
     backend_unflushed: bool,
     /// The input holds a message that has to be longer before it can be judged, in bytes.
     wants: usize,
+    presence: Presence,
+    traffic: Arc<Traffic>,
+    meter: Meter,
 }
 
 /// Whether the session goes on.
@@ -59,14 +66,8 @@ enum Next {
 impl Session {
     /// A session whose client has been told that it may speak.
     #[must_use]
-    pub fn new(
-        context: Arc<Context>,
-        client: Stream,
-        input: BytesMut,
-        conversation: Conversation,
-        pool: Member,
-        cancel: Registered,
-    ) -> Self {
+    pub fn new(context: Arc<Context>, client: Stream, ready: Ready) -> Self {
+        let Ready { input, conversation, pool, cancel, presence, traffic } = ready;
         Self {
             context,
             client,
@@ -80,19 +81,35 @@ impl Session {
             client_unflushed: false,
             backend_unflushed: false,
             wants: 0,
+            presence,
+            traffic,
+            meter: Meter::default(),
         }
     }
 
     /// Serves the client until one of the two leaves.
     pub async fn run(mut self) {
-        let drain = self.context.drain.clone();
-        let mut draining = pin!(drain.cancelled_owned());
+        let (drain, killed) = (self.context.drain.clone(), self.presence.killed());
+        let mut draining = pin!(async {
+            tokio::select! {
+                biased; // either ends the session
+                () = killed.cancelled() => {}
+                () = drain.cancelled() => {}
+            }
+        });
         loop {
             if self.digest().await == Next::End {
                 break;
             }
             self.release_if_done();
-            match self.wait(draining.as_mut()).await {
+            let (here, there) = (self.input.len(), self.out.to_client.len());
+            self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some());
+            let woke = self.wait(draining.as_mut()).await;
+            self.meter.moved(
+                self.input.len().saturating_sub(here),
+                there.saturating_sub(self.out.to_client.len()),
+            );
+            match woke {
                 Woke::Client | Woke::Written => {}
                 Woke::Backend => self.relay(),
                 Woke::BackendGone(error) => {
@@ -106,8 +123,7 @@ impl Session {
                 Woke::Paused => self.make_way(),
                 Woke::ClientGone => break,
                 Woke::Draining => {
-                    Refusal::ShuttingDown
-                        .write(&self.context.policy.codes, &mut self.out.to_client);
+                    self.dismiss();
                     break;
                 }
             }
@@ -138,7 +154,8 @@ impl Session {
         } else {
             ended = CancellationToken::new();
         }
-        let never = pin!(std::future::pending());
+        let killed = self.presence.killed();
+        let killed = pin!(killed.cancelled());
         let ended = pin!(ended.cancelled());
         let common = (&mut self.client, &mut self.input);
         let out = &mut self.out;
@@ -153,7 +170,7 @@ impl Session {
                 to_backend: &mut out.to_backend,
                 ended,
                 fence,
-                draining: never,
+                draining: killed, // the drain waits for the end of the transaction
             };
             return poll_fn(|context| wait.poll(context)).await;
         }
@@ -283,8 +300,23 @@ impl Session {
         self.rest.1 == 0
     }
 
+    /// Last words that nobody asked for: the server ends, or an administrator wants it so.
+    fn dismiss(&mut self) {
+        self.say(&if self.presence.killed().is_cancelled() {
+            Refusal::Killed
+        } else {
+            Refusal::ShuttingDown
+        });
+    }
+
+    fn say(&mut self, refusal: &Refusal) {
+        let codes = &self.context.live().policy.codes;
+        self.context.metrics.refuse(refusal.contract(codes).0, 1);
+        refusal.write(codes, &mut self.out.to_client);
+    }
+
     fn protocol_error(&mut self, what: String) -> Next {
-        Refusal::Protocol { what }.write(&self.context.policy.codes, &mut self.out.to_client);
+        self.say(&Refusal::Protocol { what });
         Next::End
     }
 
@@ -295,14 +327,20 @@ impl Session {
         if let Some(lease) = self.context.pools.try_lease(self.pool.id()) {
             return Ok(lease);
         }
-        let cancelled = self.cancel.slot.held.notified();
-        let lease = self.context.pools.lease(self.pool.id(), self.context.terms);
+        let _waiting = self.presence.waiting();
+        let killed = self.presence.killed();
+        let began = Instant::now();
+        let slot = Arc::clone(&self.cancel.slot);
+        let cancelled = slot.held.notified();
+        let pools = Arc::clone(&self.context.pools);
+        let lease = pools.lease(self.pool.id(), self.context.live().terms);
         let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
-        tokio::select! {
+        let outcome = tokio::select! {
             biased; // a lease in hand beats everything that comes with it
             lease = &mut lease => lease.map_err(|error| Some(Acquire::Lease(error))),
             () = &mut cancelled => Err(Some(Acquire::Cancelled)),
+            () = killed.cancelled() => Err(None),
             gone = poll_fn(|context| super::pump::poll_client_alone(
                 (&mut self.client, &mut self.client_unflushed),
                 (&mut self.input, room),
@@ -312,7 +350,12 @@ impl Session {
                 tracing::debug!(?gone, "client left while its statement waited");
                 Err(None)
             }
+        };
+        self.meter.waited(began.elapsed());
+        if killed.is_cancelled() && matches!(outcome, Err(None)) {
+            self.dismiss();
         }
+        outcome
     }
 
     /// Whether a session that is tied to its connection is about to send a first statement to a
@@ -332,7 +375,7 @@ impl Session {
         let ended = lease.backend().ended.clone();
         let pools = Arc::clone(&self.context.pools);
         let cancelled = self.cancel.slot.held.notified();
-        let available = pools.until_available(self.context.terms);
+        let available = pools.until_available(self.context.live().terms);
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         let outcome = tokio::select! {
             biased; // the end of the epoch decides first
@@ -357,7 +400,7 @@ impl Session {
 
     fn attach(&mut self, mut lease: Lease) {
         let backend = lease.backend();
-        self.cancel.slot.attach(backend);
+        self.cancel.slot.attach(backend, self.meter.leased());
         self.backend_unflushed = false;
         self.out.to_backend.clear();
         self.lease = Some(lease);
@@ -375,7 +418,8 @@ impl Session {
             Acquire::Lease(LeaseError::TooManyHeld) => Refusal::TooManyHeld,
             Acquire::Lease(LeaseError::Refused(error)) => {
                 let message = login::words(error);
-                let code = error.code().unwrap_or(self.context.policy.codes.retryable);
+                let code = error.code().unwrap_or(self.context.live().policy.codes.retryable);
+                self.context.metrics.refuse(code, 1);
                 let severity = Severity::Error;
                 let report = Report { severity, code, message: &message, detail: None, hint: None };
                 self.conversation.refuse_as(message_tag, &report, out);
@@ -464,7 +508,8 @@ impl Session {
     }
 
     fn count(&mut self) {
-        self.context.metrics.count(self.conversation.take_tally());
+        let tally = self.conversation.take_tally();
+        self.context.metrics.count(&tally, &self.traffic, self.meter.take());
     }
 
     /// Ends the session: gives the connection back if it is clean, and says the last words.

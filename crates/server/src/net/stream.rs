@@ -1,6 +1,7 @@
 //! One type for every kind of connection, so that no signature needs a type parameter.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -37,6 +38,29 @@ impl Stream {
         match self {
             Self::Tcp(_) | Self::Unix(_) => false,
             Self::Tls(_) => true,
+        }
+    }
+
+    /// Where the other end is; `None` over a Unix socket, and when it is gone.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    /// Where our end is; `None` over a Unix socket.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.tcp()?.local_addr().ok()
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Unix(_) => None,
+            Self::Tls(stream) => match stream.get_ref().0 {
+                Plain::Tcp(stream) => Some(stream),
+                Plain::Unix(_) => None,
+            },
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use everline_core::ha::{Availability, History, Phase, State, Transition, Unavailable};
 
 use super::Leader;
+use crate::metrics::histogram::{Histogram, OUTAGES};
 
 /// A snapshot. Instants are those of the monotonic clock.
 #[derive(Clone, Debug)]
@@ -39,6 +40,8 @@ pub struct HaStatus {
     pub history: History,
     /// What has happened since the start.
     pub counters: Counters,
+    /// How long the outages lasted that are over.
+    pub outages: Arc<Histogram>,
 }
 
 /// Counts since the start of the process.
@@ -91,6 +94,7 @@ impl HaStatus {
             last_error: None,
             history: History::new(now),
             counters: Counters::default(),
+            outages: Arc::new(Histogram::new(OUTAGES)),
         }
     }
 
@@ -103,6 +107,7 @@ impl HaStatus {
             Availability::Available => {
                 if let Some(since) = self.outage_since.take() {
                     let lasted = now.saturating_duration_since(since);
+                    self.outages.observe(lasted);
                     self.counters.last_outage = Some(lasted);
                     let total = &mut self.counters.outages_total;
                     *total = total.saturating_add(lasted);

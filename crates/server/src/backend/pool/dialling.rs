@@ -1,6 +1,7 @@
 //! Dialling for pools: where sessions wait, within the budget, with a pause after each failure.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use everline_core::pool::plan::{PoolId, Verdict};
@@ -91,6 +92,7 @@ impl Pools {
                     }
                     Err(Failed::NoLeader) => {}
                     Err(Failed::Dial) => {
+                        self.gauges.dials_failed.fetch_add(1, Ordering::Relaxed);
                         queue.not_before = Instant::now() + queue.pause;
                         queue.pause = (queue.pause * 2).min(DIAL_PAUSE_MAX);
                         retry_at = (!queue.waiters.is_empty()).then_some(queue.not_before);
@@ -116,7 +118,8 @@ impl Pools {
         let (true, Some(leader)) = (target.is_available(), target.leader.clone()) else {
             return Err(Failed::NoLeader);
         };
-        let deadline = Instant::now() + self.dial_timeout;
+        let began = Instant::now();
+        let deadline = began + self.dial_timeout;
         let dialled = tokio::select! {
             biased; // an epoch that is over makes the dial useless
             () = target.ended.cancelled() => return Err(Failed::NoLeader),
@@ -124,6 +127,7 @@ impl Pools {
         };
         match dialled {
             Ok((connection, true)) => {
+                self.gauges.dial.observe(began.elapsed());
                 let registration = self.reporter.opened(target.epoch);
                 Ok(Box::new(Backend::new(connection, &target, registration, open)))
             }

@@ -9,7 +9,7 @@ mod pause;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,8 +19,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
+use super::Endpoint;
 use super::dial::{DialError, Dialer, Login};
 use super::lease::{Backend, Lease};
+use crate::metrics::histogram::{Histogram, WAITS};
 use crate::supervisor::{Reporter, Target};
 use wait::{For, Held, Place, Waiting};
 
@@ -86,6 +88,7 @@ type Grant = Result<Lease, Arc<DialError>>;
 
 struct Waiter {
     ticket: u64,
+    since: Instant,
     grant: oneshot::Sender<Grant>,
 }
 
@@ -127,6 +130,21 @@ pub struct Pools {
     pauses: watch::Sender<Arc<Pauses>>,
     /// A connection has come back or gone.
     returned: Notify,
+    gauges: Gauges,
+}
+
+/// How long things took, over all pools.
+#[derive(Debug)]
+pub struct Gauges {
+    /// Waits for a free connection, those that were in vain included; a statement that found one
+    /// at once has not waited.
+    pub wait: Histogram,
+    /// Waits for a leader.
+    pub hold: Histogram,
+    /// Dials that led to a connection.
+    pub dial: Histogram,
+    /// Dials that led to none.
+    pub dials_failed: AtomicU64,
 }
 
 impl std::fmt::Debug for Pools {
@@ -157,10 +175,42 @@ pub struct PoolsStatus {
     pub held: usize,
     /// Statements that have waited for a leader since the start.
     pub held_total: usize,
-    /// Each pool's counts.
-    pub pools: Vec<(PoolKey, Counts)>,
     /// What is paused.
     pub pauses: Arc<Pauses>,
+    /// The most connections that there may be, the system connection not counted.
+    pub budget: usize,
+    /// Each pool.
+    pub pools: Vec<PoolReport>,
+}
+
+/// One pool at one moment.
+#[derive(Clone, Debug)]
+pub struct PoolReport {
+    /// Which.
+    pub key: PoolKey,
+    /// Connections and waiting sessions.
+    pub counts: Counts,
+    /// Sessions that it serves.
+    pub sessions: usize,
+    /// How long the session has waited that has waited longest.
+    pub longest_wait: Duration,
+}
+
+/// A connection that nobody uses, for those who watch.
+#[derive(Clone, Debug)]
+pub struct IdleReport {
+    /// The pool it belongs to.
+    pub key: PoolKey,
+    /// Where it leads to.
+    pub endpoint: Endpoint,
+    /// The backend's process.
+    pub process_id: u32,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// When it was opened.
+    pub opened: Instant,
+    /// Since when nobody uses it.
+    pub idle_since: Instant,
 }
 
 impl Pools {
@@ -193,6 +243,12 @@ impl Pools {
             held_max: settings.held_max,
             pauses: watch::Sender::new(Arc::default()),
             returned: Notify::new(),
+            gauges: Gauges {
+                wait: Histogram::new(WAITS),
+                hold: Histogram::new(WAITS),
+                dial: Histogram::new(WAITS),
+                dials_failed: AtomicU64::new(0),
+            },
         })
     }
 
@@ -249,14 +305,46 @@ impl Pools {
     #[must_use]
     pub fn status(&self) -> PoolsStatus {
         let inner = self.lock();
-        let pools =
-            inner.by_key.iter().map(|(key, id)| (key.clone(), inner.plan.counts(*id))).collect();
+        let report = |(key, id): (&PoolKey, &PoolId)| {
+            let pool = inner.pools.get(id);
+            let oldest = pool.and_then(|pool| pool.waiters.front());
+            PoolReport {
+                key: key.clone(),
+                counts: inner.plan.counts(*id),
+                sessions: pool.map_or(0, |pool| pool.members),
+                longest_wait: oldest.map_or(Duration::ZERO, |waiter| waiter.since.elapsed()),
+            }
+        };
+        let pools = inner.by_key.iter().map(report).collect();
         PoolsStatus {
+            budget: inner.plan.budget(),
             held: self.held.load(Ordering::Relaxed),
             held_total: self.held_total.load(Ordering::Relaxed),
             pools,
             pauses: self.pauses(),
         }
+    }
+
+    /// The connections that nobody uses, for those who watch.
+    #[must_use]
+    pub fn idle(&self) -> Vec<IdleReport> {
+        let inner = self.lock();
+        let report = |pool: &Pool, backend: &Backend| IdleReport {
+            key: pool.key.clone(),
+            endpoint: backend.endpoint.clone(),
+            process_id: backend.key.process_id,
+            tls: backend.stream.is_tls(),
+            opened: backend.opened,
+            idle_since: backend.idle_since,
+        };
+        let all = inner.pools.values();
+        all.flat_map(|pool| pool.idle.iter().map(|backend| report(pool, backend))).collect()
+    }
+
+    /// How long things took.
+    #[must_use]
+    pub const fn gauges(&self) -> &Gauges {
+        &self.gauges
     }
 
     /// Lends an idle connection, if there is one and nobody waits before.
@@ -328,7 +416,10 @@ impl Pools {
             tokio::select! {
                 biased; // a grant in hand beats a deadline that passes with it
                 grant = &mut granted => return match grant {
-                    Ok(Ok(lease)) => Ok(lease),
+                    Ok(Ok(lease)) => {
+                        waiting.granted();
+                        Ok(lease)
+                    }
                     Ok(Err(error)) => Err(LeaseError::Refused(error)),
                     Err(_) => Err(waiting.over()),
                 },
@@ -383,7 +474,7 @@ impl Pools {
         let ticket = inner.next_ticket;
         inner.next_ticket = inner.next_ticket.wrapping_add(1);
         if let Some(queue) = inner.pools.get_mut(&pool) {
-            queue.waiters.push_back(Waiter { ticket, grant });
+            queue.waiters.push_back(Waiter { ticket, since: Instant::now(), grant });
             let counts = inner.plan.counts_mut(pool);
             counts.waiting = counts.waiting.saturating_add(1);
         }

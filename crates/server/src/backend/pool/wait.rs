@@ -46,6 +46,7 @@ impl<'a> Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.pools.held.fetch_sub(1, Ordering::Relaxed);
+        self.pools.gauges.hold.observe(self.since.elapsed());
     }
 }
 
@@ -70,12 +71,21 @@ pub(super) struct Waiting<'a> {
     /// Since when it has waited for a connection, where nothing else was in the way.
     queued: Instant,
     held: Option<Held<'a>>,
+    /// Whether it has waited for nothing but a connection.
+    undisturbed: bool,
 }
 
 impl<'a> Waiting<'a> {
     pub(super) fn new(pools: &'a Pools) -> Self {
         let now = Instant::now();
-        Self { pools, reason: For::Connection, since: now, queued: now, held: None }
+        Self {
+            pools,
+            reason: For::Connection,
+            since: now,
+            queued: now,
+            held: None,
+            undisturbed: true,
+        }
     }
 
     /// It waits for this.
@@ -97,6 +107,7 @@ impl<'a> Waiting<'a> {
                 self.since = self.queued;
             }
             For::Leader | For::Resumption => {
+                self.undisturbed = false;
                 self.since = now;
                 if self.held.is_none() {
                     self.held = Some(Held::begin(self.pools)?);
@@ -116,11 +127,21 @@ impl<'a> Waiting<'a> {
             }
     }
 
+    /// It has got its connection.
+    pub(super) fn granted(&self) {
+        if self.undisturbed {
+            self.pools.gauges.wait.observe(self.since.elapsed());
+        }
+    }
+
     /// What is said then.
     pub(super) fn over(&self) -> LeaseError {
         let waited = self.since.elapsed();
         match self.reason {
-            For::Connection => LeaseError::Exhausted { waited },
+            For::Connection => {
+                self.pools.gauges.wait.observe(waited);
+                LeaseError::Exhausted { waited }
+            }
             For::Leader => LeaseError::NoLeader { held: waited },
             For::Resumption => LeaseError::Paused { held: waited },
         }

@@ -1,0 +1,93 @@
+//! From the configuration to what sessions read of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use everline_core::refusal::Codes;
+use everline_core::session::Policy;
+use everline_wire::auth::{self, secret};
+
+use super::RunError;
+use crate::backend::dial::Login;
+use crate::backend::pool::Terms;
+use crate::config::{
+    AuthMethod, Config, Credential, InFlightSelect, PoolMode, UnreplayableState, User as ConfigUser,
+};
+use crate::frontend::{Live, Method, User};
+use crate::net::tls::FrontendTls;
+
+/// Reads the files that the configuration names, and hashes its passwords.
+pub(super) fn live(config: &Config) -> Result<Live, RunError> {
+    let dsn = &config.backend.dsn;
+    Ok(Live {
+        policy: Arc::new(policy(config)),
+        terms: Terms {
+            hold: config.failover.hold,
+            query_wait: config.pool.query_wait,
+            pause: config.failover.pause_hold,
+        },
+        method: match config.frontend.auth {
+            AuthMethod::ScramSha256 => Method::Scram,
+            AuthMethod::Trust => Method::Trust,
+        },
+        users: users(config)?,
+        tls: match &config.frontend.tls {
+            Some(files) => Some(FrontendTls::load(&files.cert, &files.key)?),
+            None => None,
+        },
+        clients_max: config.frontend.clients_max,
+        backend_login: Login { password: dsn.own_password().cloned(), ..Login::from_dsn(dsn) },
+    })
+}
+
+fn policy(config: &Config) -> Policy {
+    let failover = &config.failover;
+    Policy {
+        codes: Codes {
+            retryable: failover.retryable,
+            in_transaction: failover.in_transaction,
+            unknown: failover.unknown,
+            startup: failover.startup,
+        },
+        in_flight_select_retryable: failover.in_flight_select == InFlightSelect::Retryable,
+        lost_state: match failover.unreplayable_state {
+            UnreplayableState::Close => everline_core::session::LostState::Close,
+            UnreplayableState::Error => everline_core::session::LostState::Error,
+            UnreplayableState::Ignore => everline_core::session::LostState::Ignore,
+        },
+        session_pooling: config.pool.mode == PoolMode::Session,
+    }
+}
+
+/// Who may log in: the DSN's own user, and those of the file.
+fn users(config: &Config) -> Result<BTreeMap<String, User>, RunError> {
+    let dsn = &config.backend.dsn;
+    let mut users = BTreeMap::new();
+    let from_password = |password: &secret::Secret| {
+        let salt = auth::random::<{ secret::SALT_BYTES }>()?;
+        let verifier =
+            secret::ScramVerifier::from_password(password.reveal(), &salt, secret::ITERATIONS);
+        Ok::<_, auth::NoRandom>(User { verifier, password: Some(password.clone()) })
+    };
+    if let Some(password) = dsn.own_password() {
+        users.insert(dsn.user.clone(), from_password(password)?);
+    } else if config.frontend.auth == AuthMethod::ScramSha256 {
+        tracing::warn!(
+            user = dsn.user,
+            "no password is known for the DSN's user: it cannot log in here by SCRAM"
+        );
+    }
+    for ConfigUser { name, credential } in &config.frontend.users {
+        let user = match credential {
+            Credential::Password(password) => from_password(password)?,
+            Credential::Verifier(secret::Verifier::Scram(verifier)) => {
+                User { verifier: verifier.clone(), password: None }
+            }
+            Credential::Verifier(secret::Verifier::Md5(_)) => {
+                return Err(RunError::Verifier { name: name.clone() });
+            }
+        };
+        users.insert(name.clone(), user);
+    }
+    Ok(users)
+}
