@@ -106,8 +106,13 @@ impl RunError {
 /// # Errors
 /// See [`RunError`]; nothing has been served then, except after [`RunError::Ended`].
 pub fn run(config: Config) -> Result<(), RunError> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if config.workers > 0 {
+    let mut builder = if config.workers == 1 {
+        // One thread alone needs no queue that another could steal from, and wakes nobody.
+        tokio::runtime::Builder::new_current_thread()
+    } else {
+        tokio::runtime::Builder::new_multi_thread()
+    };
+    if config.workers > 1 {
         builder.worker_threads(config.workers);
     }
     let system = |what| move |source| RunError::System { what, source };

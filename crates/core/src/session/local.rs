@@ -38,6 +38,9 @@ impl Conversation {
     ///
     /// Nothing is owed when this is called, so the answer comes in its turn.
     pub(super) fn answer_query(&mut self, sql: &[u8], out: &mut BytesMut) -> bool {
+        if sql::begins_with_work(sql) && !self.is_lost() {
+            return false;
+        }
         let mut statements = sql::statements(sql);
         let first = statements.next();
         let sole = statements.next().is_none();

@@ -1,5 +1,6 @@
 //! One backend connection in the pool's care, and its loan to a session.
 
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use super::Endpoint;
 use super::connection::{BackendKey, Connection};
 use super::pool::Pools;
+use crate::net::end::End;
 use crate::net::stream::Stream;
 use crate::supervisor::{Fence, Registration, Target};
 
@@ -37,19 +39,39 @@ pub struct Backend {
     pub epoch: u64,
     /// Cancelled when that reign is over.
     pub ended: CancellationToken,
-    /// Where it leads to.
-    pub endpoint: Endpoint,
+    /// The same, as whoever holds the connection waits for it.
+    pub end: End,
     /// How its statement is cancelled.
-    pub key: BackendKey,
-    /// When it was opened.
-    pub opened: Instant,
+    pub place: Arc<Place>,
     /// Since when nobody uses it.
     pub idle_since: Instant,
     /// Until when the leader it leads to is vouched for.
     pub fence: Fence,
     registration: Registration,
-    /// Its socket among those that are open; dropped after it.
+}
+
+/// How the statement of a backend connection is cancelled.
+#[derive(Debug)]
+pub struct Place {
+    /// Where the connection leads to.
+    pub endpoint: Endpoint,
+    /// What PostgreSQL wants to hear.
+    pub key: BackendKey,
+    /// Cancelled when the reign is over that the connection belongs to.
+    pub ended: CancellationToken,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// When it was opened.
+    pub opened: Instant,
+    /// The connection's own socket among those that are open; dropped after it.
     open: TaskTrackerToken,
+}
+
+impl Place {
+    /// Counts another socket towards the same backend among those that are open.
+    pub fn another(&self) -> TaskTrackerToken {
+        self.open.clone()
+    }
 }
 
 impl Backend {
@@ -65,19 +87,19 @@ impl Backend {
         let parameters =
             parameters.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
         let now = Instant::now();
+        let ended = target.ended.clone();
+        let place = Place { endpoint, key, ended, tls: stream.is_tls(), opened: now, open };
         Self {
             stream,
             read,
             state: BackendState::new(parameters),
             epoch: target.epoch,
             ended: target.ended.clone(),
-            endpoint,
-            key,
-            opened: now,
+            end: End::of(&target.ended),
+            place: Arc::new(place),
             idle_since: now,
             fence: target.fence.clone(),
             registration,
-            open,
         }
     }
 
@@ -87,11 +109,6 @@ impl Backend {
         self.fence.holds()
     }
 
-    /// Counts another socket towards the same backend among those that are open.
-    pub fn another(&self) -> TaskTrackerToken {
-        self.open.clone()
-    }
-
     /// Whether nothing has come since the last answer: no end, no FATAL, no stray byte.
     ///
     /// Asks the socket only when the runtime has seen it become readable.
@@ -99,8 +116,8 @@ impl Backend {
         if !self.read.is_empty() || self.ended.is_cancelled() {
             return false;
         }
-        let mut space = [0_u8; 64];
-        let mut space = ReadBuf::new(&mut space);
+        let mut space = [const { MaybeUninit::uninit() }; 64];
+        let mut space = ReadBuf::uninit(&mut space);
         let mut context = Context::from_waker(Waker::noop());
         Pin::new(&mut self.stream).poll_read(&mut context, &mut space).is_pending()
     }
@@ -110,7 +127,7 @@ impl Backend {
     pub fn close_mid_message(self) {
         drop(self.stream);
         self.registration.closed();
-        drop(self.open);
+        drop(self.place);
     }
 
     /// Says goodbye, without waiting, and ends the connection as one that we wanted to end.
@@ -188,10 +205,11 @@ impl Lease {
         let (pools, pool) = (Arc::clone(&self.pools), self.pool);
         self.pools.spawn(async move {
             let ended = backend.ended.clone();
+            let place = Arc::clone(&backend.place);
             let deadline = Instant::now() + CANCEL_MAX;
             let release = async {
                 let dialer = pools.dialer();
-                if let Err(error) = dialer.cancel(&backend.endpoint, &backend.key, deadline).await {
+                if let Err(error) = dialer.cancel(&place.endpoint, &place.key, deadline).await {
                     tracing::debug!(%error, "abandoned statement not cancelled");
                 }
                 let mut goodbye = BytesMut::new();

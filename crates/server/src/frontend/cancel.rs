@@ -7,13 +7,10 @@ use bytes::Bytes;
 use everline_wire::auth;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::backend::Endpoint;
-use crate::backend::connection::BackendKey;
 use crate::backend::dial::Dialer;
-use crate::backend::lease::Backend;
+use crate::backend::lease::{Backend, Place};
 use everline_core::limits::CANCEL_MAX;
 
 /// Length of the secret in a key of ours, in bytes: what protocol 3.0 allows.
@@ -38,7 +35,8 @@ pub struct Slot {
 
 #[derive(Debug, Default)]
 struct Running {
-    on: Option<Place>,
+    /// The leased connection, and since when it is leased.
+    on: Option<(Arc<Place>, Instant)>,
     delivering: u32,
     /// A delivery to the leased connection failed, and may still arrive.
     adrift: bool,
@@ -59,22 +57,6 @@ pub struct Leased {
     pub since: Instant,
 }
 
-/// Where a session's statement runs.
-#[derive(Clone, Debug)]
-struct Place {
-    endpoint: Endpoint,
-    key: BackendKey,
-    /// Cancelled when the reign is over that the connection belongs to.
-    ended: CancellationToken,
-    /// The connection's own among the sockets that are open.
-    open: TaskTrackerToken,
-    tls: bool,
-    /// When the connection was opened.
-    opened: Instant,
-    /// When it was leased.
-    since: Instant,
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -84,26 +66,18 @@ impl Slot {
     pub fn attach(&self, backend: &Backend, since: Instant) {
         let mut running = lock(&self.running);
         running.adrift = false;
-        running.on = Some(Place {
-            endpoint: backend.endpoint.clone(),
-            key: backend.key.clone(),
-            ended: backend.ended.clone(),
-            open: backend.another(),
-            tls: backend.stream.is_tls(),
-            opened: backend.opened,
-            since,
-        });
+        running.on = Some((Arc::clone(&backend.place), since));
     }
 
     /// The connection that the session has leased, if it has one, for those who watch.
     #[must_use]
     pub fn leased(&self) -> Option<Leased> {
-        lock(&self.running).on.as_ref().map(|place| Leased {
+        lock(&self.running).on.as_ref().map(|(place, since)| Leased {
             endpoint: place.endpoint.clone(),
             process_id: place.key.process_id,
             tls: place.tls,
             opened: place.opened,
-            since: place.since,
+            since: *since,
         })
     }
 
@@ -170,19 +144,19 @@ impl Cancels {
             }
             running.on.clone()
         };
-        let Some(Place { endpoint, key, ended, open, tls: _, opened: _, since: _ }) = target else {
+        let Some((place, _)) = target else {
             slot.held.notify_waiters();
             return;
         };
         let _delivering = Delivering(&slot);
-        let _open = open; // dropped after the request's socket
+        let _open = place.another(); // dropped after the request's socket
         tokio::select! {
             biased; // what an ended reign runs is over
-            () = ended.cancelled() => {}
-            sent = dialer.cancel(&endpoint, &key, Instant::now() + CANCEL_MAX) => {
+            () = place.ended.cancelled() => {}
+            sent = dialer.cancel(&place.endpoint, &place.key, Instant::now() + CANCEL_MAX) => {
                 if let Err(error) = sent {
                     lock(&slot.running).adrift = true;
-            tracing::debug!(%error, "cancel request not delivered");
+                    tracing::debug!(%error, "cancel request not delivered");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The bytes of one session: one task, both sockets, no channel.
 
-use std::future::Future;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use everline_core::limits::{READ_BYTES, UNWRITTEN_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::net::end::End;
 use crate::net::stream::Stream;
 use crate::supervisor::Fence;
 
@@ -61,8 +62,8 @@ pub(super) fn poll_read(
     bytes: &mut BytesMut,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let mut space = [0_u8; READ_BYTES];
-    let mut buffer = ReadBuf::new(&mut space);
+    let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut space);
     ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
     bytes.extend_from_slice(buffer.filled());
     Poll::Ready(Ok(buffer.filled().len()))
@@ -89,9 +90,24 @@ pub(super) fn poll_client_alone(
     Poll::Pending
 }
 
+/// The leased connection, as one wait sees it.
+#[derive(Debug)]
+pub struct Leased<'a> {
+    /// Its socket.
+    pub stream: &'a mut Stream,
+    /// Its bytes that are not yet relayed.
+    pub read: &'a mut BytesMut,
+    /// Whether the socket holds bytes back.
+    pub unflushed: &'a mut bool,
+    /// Comes when its epoch is over.
+    pub end: &'a mut End,
+    /// Until when bytes may go to it.
+    pub fence: &'a Fence,
+}
+
 /// What one wait of a session is about.
 #[derive(Debug)]
-pub struct Wait<'a, E, D> {
+pub struct Wait<'a> {
     /// The client's socket, its input and output.
     pub client: &'a mut Stream,
     /// Bytes of the client not yet looked at.
@@ -102,23 +118,17 @@ pub struct Wait<'a, E, D> {
     pub to_client: &'a mut BytesMut,
     /// Whether the client's socket holds bytes back.
     pub unflushed: &'a mut bool,
-    /// The leased connection's socket, its input, and whether it holds bytes back.
-    pub backend: Option<(&'a mut Stream, &'a mut BytesMut, &'a mut bool)>,
+    /// The leased connection, if there is one.
+    pub backend: Option<Leased<'a>>,
     /// Bytes for the backend.
     pub to_backend: &'a mut BytesMut,
-    /// Ends when the leased connection's epoch does.
-    pub ended: Pin<&'a mut E>,
-    /// Until when bytes may go to the leased connection.
-    pub fence: &'a Fence,
-    /// Ends when the server is told to stop, for a session that may be ended then.
-    pub draining: Pin<&'a mut D>,
+    /// Comes when an operator ends the session.
+    pub killed: &'a mut End,
+    /// Comes when the server is told to stop, for a session that may be ended then.
+    pub draining: Option<&'a mut End>,
 }
 
-impl<E, D> Wait<'_, E, D>
-where
-    E: Future<Output = ()>,
-    D: Future<Output = ()>,
-{
+impl Wait<'_> {
     /// One look at everything: the client's answers first, then the end of the epoch, what goes to
     /// the backend, what comes from it, and what comes from the client.
     ///
@@ -130,10 +140,10 @@ where
         {
             return Poll::Ready(Woke::ClientGone);
         }
-        if let Some((stream, read, unflushed)) = &mut self.backend {
+        if let Some(Leased { stream, read, unflushed, end, fence }) = &mut self.backend {
             // Nothing is sent to a leader that is not the leader any more.
-            let fenced = !self.to_backend.is_empty() && !self.fence.holds();
-            if fenced || self.ended.as_mut().poll(context).is_ready() {
+            let fenced = !self.to_backend.is_empty() && !fence.holds();
+            if fenced || end.poll(context).is_ready() {
                 return Poll::Ready(Woke::Ended);
             }
             if let Poll::Ready(Err(error)) =
@@ -169,6 +179,8 @@ where
         if !self.reads_client && self.backend.is_none() && self.to_client.is_empty() {
             return Poll::Ready(Woke::Written);
         }
-        self.draining.as_mut().poll(context).map(|()| Woke::Draining)
+        let ends = self.killed.poll(context).is_ready()
+            || self.draining.as_mut().is_some_and(|draining| draining.poll(context).is_ready());
+        if ends { Poll::Ready(Woke::Draining) } else { Poll::Pending }
     }
 }

@@ -1,7 +1,7 @@
 //! One client from the end of its login to its goodbye: drives `core::session`.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +14,18 @@ use everline_wire::frame::{self, Header};
 use everline_wire::tag::frontend as tag;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::CancellationToken;
 
 use super::accept::Ready;
 use super::cancel::Registered;
 use super::meter::Meter;
-use super::pump::{Wait, Woke};
+use super::pump::{Leased, Wait, Woke};
 use super::roster::Presence;
 use super::{Context, login};
-use crate::backend::lease::Lease;
+use crate::backend::lease::{Backend, Lease};
 use crate::backend::pool::{LeaseError, Member};
 use crate::metrics::traffic::Traffic;
+use crate::net::end::End;
 use crate::net::stream::Stream;
-use crate::supervisor::Fence;
 
 /// How long the last words to a client may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(5);
@@ -45,6 +44,10 @@ pub struct Session {
     lease: Option<Lease>,
     pool: Member,
     cancel: Registered,
+    /// Comes when the server is told to stop.
+    draining: End,
+    /// Comes when an operator ends the session.
+    killed: End,
     /// The part of a message's body that is still to come, and where it goes.
     rest: (Flow, usize),
     client_unflushed: bool,
@@ -69,6 +72,8 @@ impl Session {
     pub fn new(context: Arc<Context>, client: Stream, ready: Ready) -> Self {
         let Ready { input, conversation, pool, cancel, presence, traffic } = ready;
         Self {
+            draining: End::of(&context.drain),
+            killed: End::of(&presence.killed()),
             context,
             client,
             input,
@@ -89,14 +94,6 @@ impl Session {
 
     /// Serves the client until one of the two leaves.
     pub async fn run(mut self) {
-        let (drain, killed) = (self.context.drain.clone(), self.presence.killed());
-        let mut draining = pin!(async {
-            tokio::select! {
-                biased; // either ends the session
-                () = killed.cancelled() => {}
-                () = drain.cancelled() => {}
-            }
-        });
         loop {
             if self.digest().await == Next::End {
                 break;
@@ -104,7 +101,7 @@ impl Session {
             self.release_if_done();
             let (here, there) = (self.input.len(), self.out.to_client.len());
             self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some());
-            let woke = self.wait(draining.as_mut()).await;
+            let woke = self.wait().await;
             self.meter.moved(
                 self.input.len().saturating_sub(here),
                 there.saturating_sub(self.out.to_client.len()),
@@ -136,55 +133,26 @@ impl Session {
     }
 
     /// Waits until there is something to do.
-    async fn wait(&mut self, draining: Pin<&mut impl Future<Output = ()>>) -> Woke {
+    async fn wait(&mut self) -> Woke {
         let held = self.conversation.awaits_backend() || self.conversation.in_transaction();
         let movable = self.lease.is_some()
             && self.conversation.may_move()
             && self.out.to_backend.is_empty()
             && !self.backend_unflushed;
-        let reads_client = self.input.len() < self.wants.max(READ_BYTES);
-        let ended;
-        let mut fence = &Fence::none();
-        let mut backend = None;
-        if let Some(lease) = &mut self.lease {
-            let leased = lease.backend();
-            ended = leased.ended.clone();
-            fence = &leased.fence;
-            backend = Some((&mut leased.stream, &mut leased.read, &mut self.backend_unflushed));
-        } else {
-            ended = CancellationToken::new();
-        }
-        let killed = self.presence.killed();
-        let killed = pin!(killed.cancelled());
-        let ended = pin!(ended.cancelled());
-        let common = (&mut self.client, &mut self.input);
-        let out = &mut self.out;
-        if held {
-            let mut wait = Wait {
-                client: common.0,
-                input: common.1,
-                reads_client,
-                to_client: &mut out.to_client,
-                unflushed: &mut self.client_unflushed,
-                backend,
-                to_backend: &mut out.to_backend,
-                ended,
-                fence,
-                draining: killed, // the drain waits for the end of the transaction
-            };
-            return poll_fn(|context| wait.poll(context)).await;
-        }
+        let backend = self.lease.as_mut().map(|lease| {
+            let Backend { stream, read, end, fence, .. } = lease.backend();
+            Leased { stream, read, unflushed: &mut self.backend_unflushed, end, fence }
+        });
         let mut wait = Wait {
-            client: common.0,
-            input: common.1,
-            reads_client,
-            to_client: &mut out.to_client,
+            client: &mut self.client,
+            reads_client: self.input.len() < self.wants.max(READ_BYTES),
+            input: &mut self.input,
+            to_client: &mut self.out.to_client,
             unflushed: &mut self.client_unflushed,
             backend,
-            to_backend: &mut out.to_backend,
-            ended,
-            fence,
-            draining,
+            to_backend: &mut self.out.to_backend,
+            killed: &mut self.killed,
+            draining: (!held).then_some(&mut self.draining),
         };
         if !movable {
             return poll_fn(|context| wait.poll(context)).await;

@@ -1,6 +1,7 @@
 //! Sockets of both sides: options, TLS, one type for all of them.
 
 mod certificate;
+pub mod end;
 pub mod listen;
 pub mod socket;
 pub mod stream;

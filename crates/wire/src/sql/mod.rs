@@ -297,6 +297,19 @@ pub const fn statements(sql: &[u8]) -> Statements<'_> {
     Statements { text: sql, lexer: Lexer::new(sql, false), truncated: false }
 }
 
+/// Whether the first word of `sql` can be seen at a glance to be that of a statement that reads or
+/// writes rows.
+#[must_use]
+pub fn begins_with_work(sql: &[u8]) -> bool {
+    const WORDS: [&[u8]; 5] = [b"select", b"insert", b"update", b"delete", b"with"];
+    let sql = sql.trim_ascii_start();
+    let length = sql.iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+    let (word, rest) = sql.split_at(length);
+    // A word may go on with a digit, `_`, `$` or a letter beyond ASCII.
+    let ends = rest.first().is_some_and(u8::is_ascii_whitespace);
+    ends && WORDS.iter().any(|known| word.eq_ignore_ascii_case(known))
+}
+
 /// Whether there is nothing in `sql` but white space, comments and semicolons.
 #[must_use]
 pub fn is_blank(sql: &[u8]) -> bool {

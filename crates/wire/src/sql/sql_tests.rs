@@ -400,3 +400,27 @@ fn backslashes_move_the_end_of_a_statement() {
     assert_eq!(escaped.next().unwrap().verb, Verb::Select);
     assert_eq!(escaped.next(), None);
 }
+
+#[test]
+fn work_is_seen_at_a_glance_and_nothing_else_passes_for_it() {
+    for sql in ["SELECT 1", " \n select\t1", "Insert INTO t", "with x as (select 1) select 2"] {
+        assert!(begins_with_work(sql.as_bytes()), "{sql}");
+    }
+    for sql in [
+        "",
+        ";",
+        "SELECT",
+        "select_1 x",
+        "select$ x",
+        "select\u{e9} x",
+        "selects x",
+        "/* */ select 1",
+        "begin",
+        "commit; select 1",
+        "(select 1)",
+        "select(1)",
+        "withdraw x",
+    ] {
+        assert!(!begins_with_work(sql.as_bytes()), "{sql}");
+    }
+}

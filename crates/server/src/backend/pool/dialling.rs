@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use everline_core::pool::plan::{PoolId, Verdict};
+use everline_core::session::backend_state::Parameters;
 use tokio::time::Instant;
 
 use super::{DIAL_PAUSE_MIN, Pools};
@@ -86,7 +87,8 @@ impl Pools {
             if let Some(queue) = inner.pools.get_mut(&pool) {
                 match outcome {
                     Ok(backend) if paused => unwanted = Some(backend),
-                    Ok(backend) => {
+                    Ok(mut backend) => {
+                        share(&mut queue.parameters, &mut backend.state.parameters);
                         queue.idle.push(backend);
                         queue.pause = DIAL_PAUSE_MIN;
                     }
@@ -172,6 +174,16 @@ impl Pools {
             // A session that has gone meanwhile needs no answer.
             drop(waiter.grant.send(Err(Arc::clone(error))));
         }
+    }
+}
+
+/// Lets connections that reported the same have it once, so that a session that goes from one to
+/// another is seen at a glance to have been told already.
+fn share(known: &mut Arc<Parameters>, reported: &mut Arc<Parameters>) {
+    if known == reported {
+        *reported = Arc::clone(known);
+    } else {
+        *known = Arc::clone(reported);
     }
 }
 

@@ -95,6 +95,8 @@ struct Waiter {
 struct Pool {
     key: PoolKey,
     login: Arc<Login>,
+    /// What the last connection reported after its login.
+    parameters: Arc<Parameters>,
     /// Sessions that it serves, whether they have a connection or not.
     members: usize,
     /// No dial before this instant: the last one failed.
@@ -291,6 +293,7 @@ impl Pools {
         let pool = Pool {
             key: key.clone(),
             login: Arc::new(login()),
+            parameters: Arc::default(),
             members: 1,
             not_before: Instant::now(),
             pause: DIAL_PAUSE_MIN,
@@ -331,10 +334,10 @@ impl Pools {
         let inner = self.lock();
         let report = |pool: &Pool, backend: &Backend| IdleReport {
             key: pool.key.clone(),
-            endpoint: backend.endpoint.clone(),
-            process_id: backend.key.process_id,
+            endpoint: backend.place.endpoint.clone(),
+            process_id: backend.place.key.process_id,
             tls: backend.stream.is_tls(),
-            opened: backend.opened,
+            opened: backend.place.opened,
             idle_since: backend.idle_since,
         };
         let all = inner.pools.values();
@@ -498,6 +501,9 @@ impl Pools {
             counts.idle = counts.idle.saturating_add(1);
             if let Some(queue) = inner.pools.get_mut(&pool) {
                 queue.idle.push(backend);
+            }
+            if inner.pools.values().all(|pool| pool.waiters.is_empty()) {
+                return;
             }
             drop(inner);
         } else {
