@@ -15,6 +15,8 @@ mod contract_flight;
 #[cfg(test)]
 mod contract_hold;
 #[cfg(test)]
+mod demoted;
+#[cfg(test)]
 mod driver;
 #[cfg(test)]
 mod identity;

@@ -8,6 +8,12 @@ use std::time::Duration;
 /// stand in the rest is then taken for granted (it may commit, it may leave session state).
 pub const INSPECT_BYTES_MAX: usize = 64 * 1024;
 
+/// How much of a first statement is kept until its answer begins, in bytes of messages, so that it
+/// can be sent again when its node turns out not to lead.
+///
+/// Kept for each client, so small; a longer statement is refused with the retryable code.
+pub const KEPT_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest named prepared statement that is kept, in bytes.
 ///
 /// A named statement has to be known here whole, so that it can be prepared on the next leader.

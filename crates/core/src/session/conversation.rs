@@ -11,11 +11,12 @@ use everline_wire::sqlstate::SqlState;
 use everline_wire::tag::frontend as tag;
 
 use super::backend_state::{BackendState, Parameters};
+use super::kept::Kept;
 use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request};
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
-use super::survey::{Survey, leads_out};
+use super::survey::{Survey, leads_out, says_read_only};
 use super::transaction::Transaction;
 use crate::limits::PIPELINE_REQUESTS_MAX;
 use crate::refusal::{Codes, Refusal};
@@ -191,6 +192,10 @@ pub struct Conversation {
     pub(super) dress_first: bool,
     /// PostgreSQL did not take the session's settings, and said this.
     pub(super) undressed: Option<(SqlState, String)>,
+    /// The first statement, until its answer begins.
+    pub(super) kept: Kept,
+    /// The client has asked for a transaction that only reads.
+    pub(super) asks_read_only: bool,
     pub(super) tally: Tally,
 }
 
@@ -226,6 +231,8 @@ impl Conversation {
             doubtful: false,
             dress_first: false,
             undressed: None,
+            kept: Kept::default(),
+            asks_read_only: false,
             tally: Tally::default(),
         }
     }
@@ -332,6 +339,10 @@ impl Conversation {
             self.refuse_as(message.tag, &report, &mut out.to_client);
             return Step::Taken(Flow::Discard);
         }
+        let fresh = self.pipeline.is_empty() && self.transaction == Transaction::None;
+        if fresh {
+            self.kept.begin(message, self.pins);
+        }
         let step = match message.tag {
             tag::QUERY => self.query(message, backend, out),
             tag::PARSE => self.parse(message, backend, out),
@@ -349,11 +360,17 @@ impl Conversation {
                 Err(Refusal::Protocol { what: format!("invalid frontend message type {other}") })
             }
         };
-        step.unwrap_or_else(|refusal| {
+        let step = step.unwrap_or_else(|refusal| {
             self.refuse_with(&refusal, &mut out.to_client);
             self.phase = Phase::Closed;
             Step::Close
-        })
+        });
+        if self.pipeline.is_empty() {
+            self.kept.forget(); // answered here
+        } else if matches!(step, Step::Taken(_)) && !fresh {
+            self.kept.add(message);
+        }
+        step
     }
 
     /// Refuses the message that asked for a lease.
@@ -536,6 +553,7 @@ impl Conversation {
         if let Transaction::Virtual(prefix) = &self.transaction {
             frontend::query(&mut out.to_backend, prefix.sql());
             self.pipeline.push(Request::Ours);
+            self.asks_read_only |= says_read_only(prefix.sql());
             backend.unnamed_owner = None;
             self.transaction.told(TransactionStatus::InTransaction);
         }
@@ -580,6 +598,7 @@ impl Conversation {
     /// What a statement does to the session at the moment it is forwarded.
     pub(super) fn take_effect(&mut self, survey: &Survey, backend: &mut BackendState) -> Dropped {
         self.pins.add(survey.pins);
+        self.asks_read_only |= survey.asks_read_only;
         self.transaction.forget_savepoints(survey);
         backend.spoiled |= survey.cut || survey.hides;
         let failed = matches!(self.transaction, Transaction::Failed(_));

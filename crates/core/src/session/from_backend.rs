@@ -11,6 +11,7 @@ use everline_wire::tag::backend as tag;
 
 use super::backend_state::{BackendState, UNKNOWN_OWNER};
 use super::conversation::Conversation;
+use super::kept::FirstWord;
 use super::pin::Pins;
 use super::pipeline::{Effects, Request, Segment};
 use super::settings::{Change, Key};
@@ -23,6 +24,10 @@ pub enum Relayed {
     All,
     /// The same, and a word in it that a leader does not say: ask the leader whether it is one.
     Doubtful,
+    /// The backend refuses the session's first statement as a node that does not lead, and nothing
+    /// of its answer was given: end the connection, call [`Conversation::take_back`] and offer
+    /// again what that returns.
+    Demoted,
     /// The connection must not be used any longer: call [`Conversation::backend_lost`].
     Lost(Loss),
 }
@@ -44,6 +49,9 @@ pub enum Loss {
         /// PostgreSQL's message.
         message: String,
     },
+    /// It refuses to write, which a leader does not.
+    #[error("the backend refuses to write: it is not the leader")]
+    Demoted,
     /// It said what cannot be at this point.
     #[error("unexpected message {tag:#04x} from the backend")]
     Protocol {
@@ -58,6 +66,7 @@ impl Loss {
     pub fn is_suspect(&self) -> bool {
         match self {
             Self::Fatal { code, .. } => shuts_down(*code),
+            Self::Demoted => true,
             Self::Replay { .. } | Self::Protocol { .. } => false,
         }
     }
@@ -66,6 +75,11 @@ impl Loss {
 fn shuts_down(code: SqlState) -> bool {
     [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW]
         .contains(&code)
+}
+
+/// Whether a message comes when the backend likes, and is no part of an answer.
+fn comes_unasked(rest: &[u8]) -> bool {
+    matches!(rest.first(), Some(&(tag::PARAMETER_STATUS | tag::NOTIFICATION)))
 }
 
 /// What is done with one message.
@@ -99,6 +113,13 @@ impl Conversation {
                 self.torn = false;
             }
             let Some(rest) = input.get(run.end..) else { break Relayed::All };
+            if self.kept.is_whole() && !comes_unasked(rest) {
+                match self.first_word(backend, rest) {
+                    FirstWord::Awaited => break Relayed::All,
+                    FirstWord::Demoted => break Relayed::Demoted,
+                    FirstWord::Other => self.kept.forget(),
+                }
+            }
             let header = match frame::header(rest) {
                 Ok(Some(header)) => header,
                 Ok(None) => break Relayed::All,
@@ -150,8 +171,14 @@ impl Conversation {
     pub(super) fn answer_due(&mut self, out: &mut BytesMut) {
         loop {
             match self.pipeline.first() {
-                Some(Request::ParseAnswered { .. }) => backend::parse_complete(out),
-                Some(Request::CloseAnswered(_)) => backend::close_complete(out),
+                Some(Request::ParseAnswered { .. }) => {
+                    self.kept.forget();
+                    backend::parse_complete(out);
+                }
+                Some(Request::CloseAnswered(_)) => {
+                    self.kept.forget();
+                    backend::close_complete(out);
+                }
                 Some(
                     Request::Parse { .. }
                     | Request::Bind
@@ -279,6 +306,12 @@ impl Conversation {
         if matches!(fields.severity(), Severity::Fatal | Severity::Panic) {
             return Action::Lost(Loss::Fatal { code: fields.code(), message });
         }
+        let refuses = fields.code() == SqlState::READ_ONLY_SQL_TRANSACTION;
+        if refuses && !self.is_read_only(backend) {
+            self.pipeline.refused = !ours;
+            return Action::Lost(Loss::Demoted);
+        }
+        self.doubtful |= refuses;
         if let Some(Request::Dress(_)) = self.pipeline.first() {
             self.undressed = Some((fields.code(), message));
             return Action::Swallow;
@@ -286,7 +319,6 @@ impl Conversation {
         if ours {
             return Action::Lost(Loss::Replay { message });
         }
-        self.doubtful |= fields.code() == SqlState::READ_ONLY_SQL_TRANSACTION;
         self.segment_fails(backend);
         Action::Forward
     }
@@ -385,6 +417,7 @@ impl Conversation {
         self.settle_settings(segment, before, status, failed, backend);
         if status == TransactionStatus::Idle {
             if self.pipeline.is_empty() {
+                self.asks_read_only = false;
                 self.portals.clear(); // else some may be those of segments further on
             }
             self.tally.transactions = self.tally.transactions.saturating_add(1);

@@ -29,6 +29,8 @@ pub(super) struct Standing<'a> {
     pub closed: bool,
     /// Whether its `ErrorResponse` has gone out already.
     pub failed: bool,
+    /// Whether it was answered with an error that has not gone out.
+    pub refused: bool,
 }
 
 /// Judges every segment, in order; with each verdict the status that follows it.
@@ -67,7 +69,10 @@ fn may_have_taken_effect(
     start: TransactionStatus,
     policy: &Policy,
 ) -> bool {
-    let Standing { segment, closed, .. } = *standing;
+    let Standing { segment, closed, refused, .. } = *standing;
+    if refused && segment.fails_whole() {
+        return false;
+    }
     let effects = segment.effects;
     match start {
         // What follows the end of the failed transaction is on its own.
@@ -179,7 +184,10 @@ impl Conversation {
     /// Says nothing when nothing is owed; a transaction that was open is then refused at the
     /// client's next statement.
     pub fn backend_lost(&mut self, out: &mut BytesMut) {
+        let refused = std::mem::take(&mut self.pipeline.refused);
         let (requests, open, failed) = self.pipeline.take();
+        self.kept.forget();
+        self.asks_read_only = false;
         if self.torn {
             // Anything said now would be taken for the rest of the message.
             self.phase = Phase::Closed;
@@ -197,6 +205,7 @@ impl Conversation {
                 segment: &owed.segment,
                 closed: owed.end != End::Open,
                 failed: failed && index == 0,
+                refused: refused && index == 0,
             })
             .collect();
         let judged = verdicts(&standing, self.transaction.status(), &self.policy);

@@ -10,12 +10,14 @@
 //! * [`statements`]: prepared statements of clients, and which backend connection has them
 //! * [`survey`]: what a text of SQL tells before it is run
 //! * [`settings`]: `SET` and its kin, journalled, replayed, undone with their transaction
+//! * `kept`: a first statement, until it is known that the leader has it
 //! * [`pin`]: what ties a session to its backend connection beyond the transaction
 
 pub mod backend_state;
 pub mod conversation;
 mod extended;
 mod from_backend;
+mod kept;
 mod local;
 mod loss;
 #[cfg(test)]

@@ -55,7 +55,7 @@ pub enum Request {
 
 /// A set of things that a segment may do.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Effects(u8);
+pub struct Effects(u16);
 
 impl Effects {
     /// It holds a COMMIT, or something of which we do not know that it is none.
@@ -74,6 +74,8 @@ impl Effects {
     pub const DISCARDS: Self = Self(64);
     /// It holds a statement that is not transaction control.
     pub const WORKS: Self = Self(128);
+    /// It calls what may commit and then fail.
+    pub const CALLS: Self = Self(256);
 
     /// Adds effects.
     pub const fn add(&mut self, other: Self) {
@@ -117,6 +119,9 @@ impl Segment {
         if survey.discards {
             self.effects.add(Effects::DISCARDS);
         }
+        if survey.calls || survey.cut {
+            self.effects.add(Effects::CALLS);
+        }
         if survey.cut {
             self.effects.add(Effects::COMMITS);
             self.effects.add(Effects::FREE);
@@ -153,6 +158,14 @@ impl Segment {
         }
     }
 
+    /// Whether an error in it leaves nothing of it behind, wherever in it that was.
+    #[must_use]
+    pub fn fails_whole(&self) -> bool {
+        let splits = [Effects::BEGINS, Effects::COMMITS, Effects::ROLLS_BACK, Effects::FREE];
+        let one = self.statements <= 1 || !splits.iter().any(|part| self.effects.has(*part));
+        one && !self.effects.has(Effects::CALLS)
+    }
+
     /// The status after it, when it starts in `start` and nothing fails.
     #[must_use]
     pub fn end(&self, start: TransactionStatus) -> TransactionStatus {
@@ -168,6 +181,8 @@ pub struct Pipeline {
     pub open: Option<Segment>,
     /// An `ErrorResponse` for the first segment has gone to the client; only its end is owed.
     pub failed: bool,
+    /// The first segment was answered with an error that the client has not seen.
+    pub refused: bool,
     /// The backend was asked to say what it has ready, since the last request was added.
     pub flushed: bool,
 }
@@ -195,6 +210,11 @@ impl Pipeline {
     pub fn push(&mut self, request: Request) {
         self.flushed = false;
         self.requests.push_back(request);
+    }
+
+    /// The requests that are owed, in order.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter()
     }
 
     /// The request whose answer comes next.

@@ -28,6 +28,10 @@ pub(super) struct Script {
     backend: Option<BackendState>,
     released: Option<BackendState>,
     pending: Option<BytesMut>,
+    /// What the backend has said and the conversation has not taken.
+    read: BytesMut,
+    /// What was taken back with the message that is pending, and comes after it.
+    behind: BytesMut,
     out: Output,
     names: Vec<String>,
     epoch: u64,
@@ -44,6 +48,8 @@ pub(super) fn check_with(policy: Policy, script: &str) {
         backend: None,
         released: None,
         pending: None,
+        read: BytesMut::new(),
+        behind: BytesMut::new(),
         out: Output::default(),
         names: Vec::new(),
         epoch: 0,
@@ -67,14 +73,20 @@ impl Script {
                 steps.extend(self.offer(bytes));
             }
         } else if let Some(messages) = what.strip_prefix("< ") {
-            let mut input = BytesMut::new();
+            let mut input = std::mem::take(&mut self.read);
             for message in messages.split(" / ") {
                 backend_message(message, &mut input);
             }
             let backend = self.backend.as_mut().expect("a lease");
             match self.conversation.relay(backend, &mut input, &mut self.out.to_client) {
-                Relayed::All => assert!(input.is_empty(), "bytes left over"),
+                Relayed::All => self.read = input, // what is awaited stands there again
                 Relayed::Doubtful => steps.push("doubtful".to_owned()),
+                Relayed::Demoted => {
+                    steps.push("demoted".to_owned());
+                    self.backend = None;
+                    let again = self.conversation.take_back();
+                    steps.extend(self.offer_all(again));
+                }
                 Relayed::Lost(loss) => {
                     steps.push(format!("lost({loss})"));
                     self.backend = None;
@@ -103,9 +115,12 @@ impl Script {
                 self.epoch += 1;
                 let old = if what == "lease old" { self.released.take() } else { None };
                 self.backend = Some(old.unwrap_or_default());
-                self.pending.take().and_then(|bytes| self.offer(bytes))
+                let first = self.pending.take().and_then(|bytes| self.offer(bytes));
+                let behind = std::mem::take(&mut self.behind);
+                first.or_else(|| self.offer_all(behind))
             }
             "lost" => {
+                self.read.clear();
                 self.backend = None;
                 self.conversation.backend_lost(&mut self.out.to_client);
                 None
@@ -140,6 +155,19 @@ impl Script {
             }
             Step::Close => Some("close".to_owned()),
         }
+    }
+
+    /// Offers messages until one asks for a lease; all of them are then offered again.
+    fn offer_all(&mut self, mut bytes: BytesMut) -> Option<String> {
+        while !bytes.is_empty() {
+            let header = frame::header(&bytes).unwrap().expect("a whole header");
+            let message = bytes.split_to(header.total());
+            if let Some(step) = self.offer(message) {
+                self.behind = bytes;
+                return Some(step);
+            }
+        }
+        None
     }
 
     fn show(&mut self, steps: Vec<String>) -> String {

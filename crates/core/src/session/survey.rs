@@ -46,8 +46,12 @@ pub struct Survey {
     /// The name that it deallocates, where it does only that; and, once it is known, what the
     /// client means by it.
     pub deallocates: Option<(Box<str>, Option<Box<Statement>>)>,
+    /// Whether it holds a procedure or block, which may commit and fail later.
+    pub calls: bool,
     /// Whether it holds a DO block, which may leave anything on its connection.
     pub hides: bool,
+    /// Whether it may make the transaction one that only reads.
+    pub asks_read_only: bool,
     /// Whether the text was longer than we look.
     pub cut: bool,
 }
@@ -62,6 +66,8 @@ impl Survey {
             survey.pins.add(Pins::of(&statement));
             survey.add_control(&statement.verb);
             survey.hides |= matches!(statement.verb, Verb::Do);
+            survey.calls |= matches!(statement.verb, Verb::Do | Verb::Call);
+            survey.asks_read_only |= asks_read_only(&statement);
             if let Verb::Savepoint(name) | Verb::Release(name) = &statement.verb {
                 survey.savepoints.push((&**name).into());
             }
@@ -161,6 +167,27 @@ fn harmless(verb: &Verb<'_>) -> bool {
             | Verb::Unlisten { .. }
             | Verb::Deallocate { .. }
     )
+}
+
+/// Whether a statement may make its transaction one that only reads. Its words are looked for, no
+/// more: taken for one by mistake, it costs the client a sight of 25006.
+fn asks_read_only(statement: &sql::Statement<'_>) -> bool {
+    let sets = matches!(
+        statement.verb,
+        Verb::Begin { .. } | Verb::SetTransaction { .. } | Verb::SetLocal | Verb::Set { .. }
+    );
+    (sets || statement.marks.set_config()) && says_read_only(statement.text)
+}
+
+/// Whether a text says `READ ONLY`, or `transaction_read_only`.
+pub(super) fn says_read_only(text: &[u8]) -> bool {
+    let words = text.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut after_read = false;
+    words.into_iter().any(|word| {
+        let found = after_read && word.eq_ignore_ascii_case(b"only");
+        after_read = word.eq_ignore_ascii_case(b"read");
+        found
+    })
 }
 
 /// What follows the first word, without white space around it.

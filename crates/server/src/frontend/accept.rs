@@ -287,7 +287,7 @@ async fn wear(
                 conversation.relay(&mut backend.state, &mut backend.read, &mut out.to_client);
             match relayed {
                 Relayed::All | Relayed::Doubtful => {}
-                Relayed::Lost(_) => return Err(WearError::Lost),
+                Relayed::Demoted | Relayed::Lost(_) => return Err(WearError::Lost),
             }
         }
         match conversation.take_undressed() {

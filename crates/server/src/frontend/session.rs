@@ -1,5 +1,7 @@
 //! One client from the end of its login to its goodbye: drives `core::session`.
 
+mod again;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,13 +10,14 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use everline_core::limits::{INSPECT_BYTES_MAX, READ_BYTES};
 use everline_core::refusal::Refusal;
-use everline_core::session::{Conversation, Flow, Incoming, Output, Relayed, Step};
+use everline_core::session::{Conversation, Flow, Incoming, Loss, Output, Relayed, Step};
 use everline_wire::fields::{Report, Severity};
 use everline_wire::frame::{self, Header};
 use everline_wire::tag::frontend as tag;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use self::again::Again;
 use super::accept::Ready;
 use super::cancel::Registered;
 use super::meter::Meter;
@@ -52,6 +55,8 @@ pub struct Session {
     rest: (Flow, usize),
     client_unflushed: bool,
     backend_unflushed: bool,
+    /// What was refused by a node that does not lead is on its way again.
+    again: Option<Again>,
     /// The input holds a message that has to be longer before it can be judged, in bytes.
     wants: usize,
     presence: Presence,
@@ -85,6 +90,7 @@ impl Session {
             rest: (Flow::Discard, 0),
             client_unflushed: false,
             backend_unflushed: false,
+            again: None,
             wants: 0,
             presence,
             traffic,
@@ -292,7 +298,9 @@ impl Session {
     ///
     /// `Err(None)`: the client is gone, and its statement with it.
     async fn acquire(&mut self) -> Result<Lease, Option<Acquire>> {
-        if let Some(lease) = self.context.pools.try_lease(self.pool.id()) {
+        if self.again.is_none()
+            && let Some(lease) = self.context.pools.try_lease(self.pool.id())
+        {
             return Ok(lease);
         }
         let _waiting = self.presence.waiting();
@@ -301,7 +309,7 @@ impl Session {
         let slot = Arc::clone(&self.cancel.slot);
         let cancelled = slot.held.notified();
         let pools = Arc::clone(&self.context.pools);
-        let lease = pools.lease(self.pool.id(), self.context.live().terms);
+        let lease = again::lease(&pools, self.pool.id(), self.context.live().terms, self.again);
         let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         let outcome = tokio::select! {
@@ -394,6 +402,7 @@ impl Session {
                 return;
             }
         };
+        self.again = None;
         tracing::debug!(%refusal, "statement refused");
         self.conversation.refuse(message_tag, &refusal, out);
     }
@@ -414,7 +423,9 @@ impl Session {
         self.context.pools.reporter().life(backend.epoch);
         let (state, read) = (&mut backend.state, &mut backend.read);
         match self.conversation.relay(state, read, &mut self.out.to_client) {
-            Relayed::All => {}
+            Relayed::All => self.again = self.again.filter(|_| self.conversation.awaits_word()),
+            Relayed::Demoted => self.turn_from_demoted(true),
+            Relayed::Lost(Loss::Demoted) => self.turn_from_demoted(false),
             Relayed::Doubtful => self.context.pools.reporter().suspect(backend.epoch),
             Relayed::Lost(loss) => {
                 tracing::debug!(%loss, "the leased backend connection is given up");
@@ -441,6 +452,7 @@ impl Session {
             let (state, read) = (&mut backend.state, &mut backend.read);
             match self.conversation.relay(state, read, &mut self.out.to_client) {
                 Relayed::All | Relayed::Doubtful => {}
+                Relayed::Demoted => return self.turn_from_demoted(true),
                 Relayed::Lost(_) => return, // as it is about to be told
             }
         }

@@ -1,9 +1,10 @@
 //! What a waiting session holds: its place in the queue, and its count among the held.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use everline_core::pool::plan::PoolId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{LeaseError, Pools, Terms};
 
@@ -23,6 +24,24 @@ impl Drop for Place<'_> {
         let gone = before.saturating_sub(queue.waiters.len());
         let counts = inner.plan.counts_mut(self.pool);
         counts.waiting = counts.waiting.saturating_sub(gone);
+    }
+}
+
+impl Pools {
+    /// Waits, held, until there is another epoch than `epoch`, at most for `pause`: the node that
+    /// leads it has refused a statement as one that does not lead.
+    ///
+    /// # Errors
+    /// [`LeaseError::TooManyHeld`].
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn reconsider(&self, epoch: u64, pause: Duration) -> Result<(), LeaseError> {
+        let mut targets = self.targets.clone();
+        let _held = Held::begin(self)?;
+        let another = targets.wait_for(|target| target.epoch != epoch);
+        drop(timeout(pause, another).await); // whatever came of it, a lease is asked for next
+        Ok(())
     }
 }
 

@@ -1,0 +1,161 @@
+//! A first statement is kept until the first word of its answer: when the backend refuses it as
+//! a node does that does not lead, it is taken back and sent to the leader, unseen by the client.
+
+use bytes::{Buf, BytesMut};
+use everline_wire::fields::{ErrorFields, Severity};
+use everline_wire::frame::{self, Header};
+use everline_wire::sqlstate::SqlState;
+use everline_wire::tag::backend as tag;
+
+use super::backend_state::BackendState;
+use super::conversation::{Conversation, Incoming};
+use super::pin::Pins;
+use super::pipeline::Request;
+use super::transaction::Transaction;
+use crate::limits::{KEPT_BYTES_MAX, WHOLE_MESSAGE_BYTES_MAX};
+
+/// The client's messages since nothing was owed, as they came.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    bytes: BytesMut,
+    /// The session's ties before them.
+    pins: Pins,
+    /// All of them are here, and the client has heard nothing of their answer.
+    whole: bool,
+}
+
+impl Kept {
+    /// Begins anew with a message that was sent while nothing was owed.
+    pub(super) fn begin(&mut self, message: &Incoming<'_>, pins: Pins) {
+        self.bytes.clear();
+        self.pins = pins;
+        self.whole = pins.unreplayable().is_none();
+        self.add(message);
+    }
+
+    /// Adds a message that was sent behind the first.
+    pub(super) fn add(&mut self, message: &Incoming<'_>) {
+        let total = self.bytes.len().saturating_add(Header::BYTES + message.body.len());
+        self.whole &= !message.is_cut() && total <= KEPT_BYTES_MAX;
+        if self.whole {
+            message.forward(&mut self.bytes);
+        }
+    }
+
+    /// Whether they can be taken back.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// They can no longer be taken back.
+    pub(super) const fn forget(&mut self) {
+        self.whole = false;
+    }
+}
+
+/// The beginning of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum FirstWord {
+    /// Not there yet.
+    Awaited,
+    /// The node refuses to write.
+    Demoted,
+    /// Anything else.
+    Other,
+}
+
+impl Conversation {
+    /// Takes back what was forwarded and refused with [`super::Relayed::Demoted`]: the session is
+    /// as it was before, and the messages returned are to be offered again.
+    pub fn take_back(&mut self) -> BytesMut {
+        let (requests, _, _) = self.pipeline.take();
+        self.unsay(requests.iter());
+        self.portals.clear();
+        self.pins = self.kept.pins;
+        self.kept.forget();
+        self.kept.bytes.split()
+    }
+
+    /// Whether a first statement was sent of whose answer nothing is known.
+    #[must_use]
+    pub fn awaits_word(&self) -> bool {
+        self.kept.whole && !self.pipeline.is_empty()
+    }
+
+    /// Whether the client wants its session or its transaction to be read only, so that a refusal
+    /// to write is an answer to it.
+    ///
+    /// What the backend reports is the session's default, whoever has set it.
+    pub(super) fn is_read_only(&self, backend: &BackendState) -> bool {
+        let is_on = |name: &str| backend.parameters.get(name).is_some_and(|value| **value == *"on");
+        self.asks_read_only || is_on("default_transaction_read_only")
+    }
+
+    /// Looks at what answers a first statement that is still kept, without taking it.
+    ///
+    /// What comes before an error ([`tag::PARSE_COMPLETE`] and its kin) is short and comes with it.
+    pub(super) fn first_word(&self, backend: &BackendState, mut input: &[u8]) -> FirstWord {
+        if !self.kept.whole || self.transaction != Transaction::None || !self.is_one_whole() {
+            return FirstWord::Other;
+        }
+        loop {
+            let Ok(header) = frame::header(input) else { return FirstWord::Other };
+            let Some(header) = header else { return FirstWord::Awaited };
+            let goes_on = matches!(
+                header.tag,
+                tag::PARSE_COMPLETE
+                    | tag::BIND_COMPLETE
+                    | tag::CLOSE_COMPLETE
+                    | tag::PARAMETER_DESCRIPTION
+                    | tag::ROW_DESCRIPTION
+                    | tag::NO_DATA
+            );
+            if !goes_on && header.tag != tag::ERROR || header.total() > WHOLE_MESSAGE_BYTES_MAX {
+                return FirstWord::Other;
+            }
+            let Some(body) = input.get(Header::BYTES..header.total()) else {
+                return FirstWord::Awaited;
+            };
+            if header.tag == tag::ERROR {
+                let demoted = refuses_to_write(body) && !self.is_read_only(backend);
+                return if demoted { FirstWord::Demoted } else { FirstWord::Other };
+            }
+            input.advance(header.total());
+        }
+    }
+
+    /// Whether one segment is owed and nothing else, and an error in it undoes all of it.
+    fn is_one_whole(&self) -> bool {
+        let mut ends = 0_u32;
+        let mut undone = true;
+        for request in self.pipeline.requests() {
+            match request {
+                Request::Sync(segment) | Request::Query(segment) => {
+                    ends = ends.saturating_add(1);
+                    undone &= segment.fails_whole();
+                }
+                Request::Ours | Request::Dress(_) => return false,
+                Request::Parse { .. }
+                | Request::ParseAnswered { .. }
+                | Request::Bind
+                | Request::DescribeStatement
+                | Request::DescribePortal
+                | Request::Execute(_)
+                | Request::Close { .. }
+                | Request::CloseAnswered(_) => {}
+            }
+        }
+        ends == 1 && undone && self.pipeline.open.is_none()
+    }
+}
+
+/// Whether an `ErrorResponse` says that its node does not take writes.
+fn refuses_to_write(body: &[u8]) -> bool {
+    ErrorFields::parse(body).is_ok_and(|fields| {
+        fields.code() == SqlState::READ_ONLY_SQL_TRANSACTION && fields.severity() == Severity::Error
+    })
+}
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;
