@@ -16,7 +16,9 @@ use clap::{Parser, ValueEnum};
 #[derive(Debug, Parser)]
 #[command(name = "cargo demo", version)]
 pub(crate) struct Args {
-    /// How Everline finds the leader.
+    /// How Everline finds the leader. `stolon` needs Consul: found on PATH, or built with Go, once;
+    /// Stolon's own programs are used where PATH or `EVERLINE_TEST_STOLON_BIN` leads to them, else
+    /// the demo plays their part.
     #[arg(long, value_enum, default_value_t = Ha::Adaptive)]
     pub(crate) ha: Ha,
 
@@ -41,7 +43,7 @@ pub(crate) struct Args {
     pub(crate) clients: u16,
 
     /// How long the HA manager, played by the demo, takes from the fault to the promotion. A
-    /// switchover does not wait.
+    /// switchover does not wait, and Stolon's own programs take the time that they take.
     #[arg(long, default_value = "1s", value_parser = humantime::parse_duration)]
     pub(crate) promote_after: Duration,
 
@@ -68,10 +70,19 @@ impl Args {
 /// How Everline finds the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Ha {
-    /// A DNS name and nothing else.
+    /// A DNS name and nothing else
     Adaptive,
-    /// Stolon in Consul: needs their programs.
+    /// Stolon's data in Consul
     Stolon,
+}
+
+impl Display for Ha {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Adaptive => "adaptive",
+            Self::Stolon => "stolon",
+        })
+    }
 }
 
 /// A value of `--fault`.

@@ -70,8 +70,8 @@ pub(crate) struct Event {
 pub(crate) struct Participants {
     /// Name, address and state of each node.
     pub(crate) nodes: Vec<(String, String)>,
-    /// Where the name points.
-    pub(crate) name: String,
+    /// Who points at the leader, and what it says.
+    pub(crate) guide: (String, String),
     /// What Everline says about itself.
     pub(crate) everline: String,
 }
@@ -88,7 +88,7 @@ pub(crate) struct State {
     pub(crate) surprises: BTreeMap<String, (u64, String)>,
     /// When the fault struck.
     pub(crate) fault: Option<Instant>,
-    /// When the new leader accepted writes and the name named it.
+    /// When the new leader accepted writes and was named.
     pub(crate) ready: Option<Instant>,
     /// When the first statement after that was acknowledged.
     pub(crate) served: Option<Instant>,

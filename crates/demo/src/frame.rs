@@ -80,7 +80,7 @@ fn participants(state: &State) -> Vec<Line> {
         };
         lines.push(who(name, ink, condition));
     }
-    lines.push(who("db.demo", Ink::Plain, &people.name));
+    lines.push(who(&people.guide.0, Ink::Plain, &people.guide.1));
     if !people.everline.is_empty() {
         lines.push(who("Everline", Ink::Bold, &people.everline));
     }

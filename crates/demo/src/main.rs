@@ -10,6 +10,7 @@ mod screen;
 mod stage;
 mod verdict;
 mod watch;
+mod world;
 
 use std::process::ExitCode;
 

@@ -18,9 +18,10 @@ use crate::frame::View;
 use crate::ledger::{Entry, Writer};
 use crate::paint::{Ink, Line};
 use crate::screen::{Screen, complain, print_json, seconds};
-use crate::stage::{NAME, Stage, words};
+use crate::stage::Stage;
 use crate::verdict::Verdict;
 use crate::watch::watch;
+use crate::world::set_state;
 
 /// Undisturbed work before the fault.
 const BEFORE: Duration = Duration::from_secs(3);
@@ -35,9 +36,8 @@ const INTERRUPTED: u8 = 130;
 
 /// Shows every fault that was asked for; says whether all went well.
 pub(crate) async fn show_all(args: &Args) -> ExitCode {
-    if args.ha == Ha::Stolon {
-        complain("--ha stolon needs the programs of Stolon and Consul, which cannot be fetched");
-        return ExitCode::from(2);
+    if args.without && args.ha == Ha::Stolon {
+        return complain("--without goes by a name that moves, and --ha stolon has none");
     }
     let mut screen = Screen::new(args.json);
     let code = tokio::select! {
@@ -50,6 +50,7 @@ pub(crate) async fn show_all(args: &Args) -> ExitCode {
     match code {
         Some(Ok(true)) => ExitCode::SUCCESS,
         Some(Ok(false)) => ExitCode::FAILURE,
+        Some(Err(Error::Skip(why))) => complain(&why),
         Some(Err(error)) => complain(&error.to_string()),
         None => {
             complain("interrupted; everything it had started has ended");
@@ -105,8 +106,9 @@ async fn show(args: &Args, fault: Fault, screen: &mut Screen) -> Result<Verdict>
         }
     };
     screen.finish(&view, &board);
-    let rows = stage.ledger().await?;
-    let verdict = Verdict::new(args, fault, &board.state(), &entries, &rows);
+    let rows = stage.world.ledger().await?;
+    let manager = stage.world.manager();
+    let verdict = Verdict::new(args, fault, manager, &board.state(), &entries, &rows);
     if !verdict.is_good()
         && let Some(everline) = &stage.everline
     {
@@ -149,14 +151,14 @@ async fn view(args: &Args, fault: Fault, stage: &Stage) -> Result<View> {
     let hold = humantime::format_duration(args.hold);
     let page =
         stage.everline.as_ref().map(|everline| format!("http://{}/", everline.http_address()));
-    let title = format!("{who} through a {fault} · PostgreSQL {version} · hold {hold}");
+    let by = stage.world.title();
+    let title = format!("{who} through a {fault} · {by} · PostgreSQL {version} · hold {hold}");
     Ok(View { title, page: page.unwrap_or_default() })
 }
 
 /// What a run is made of, besides its stage.
 struct Run {
     board: Arc<Board>,
-    fault: Fault,
     promote_after: Duration,
     /// Longest wait for service after the promotion.
     patience: Duration,
@@ -183,7 +185,7 @@ impl Run {
         let promote_after =
             if fault == Fault::Switchover { Duration::ZERO } else { args.promote_after };
         let patience = if args.without { PATIENCE_WITHOUT } else { PATIENCE };
-        Self { board, fault, promote_after, patience, stop, writers, looking }
+        Self { board, promote_after, patience, stop, writers, looking }
     }
 
     /// The whole story; what the clients were told.
@@ -192,7 +194,7 @@ impl Run {
     /// What goes wrong with the stage, not with the service: that is the verdict's business.
     async fn course(&mut self, stage: &mut Stage) -> Result<Vec<Entry>> {
         let board = self.board.clone();
-        let words = words(self.fault);
+        let words = stage.world.words();
         introduce(stage, &board);
         board.event('·', format!("{} clients begin to write", board.clients()));
         self.all_write(stage).await?;
@@ -201,20 +203,12 @@ impl Run {
         board.state().fault = Some(tokio::time::Instant::now());
         board.event('▼', words.fault);
         set_state(&board, 0, words.state);
-        stage.fail().await?;
-        sleep(self.promote_after).await;
-
-        stage.promote().await?;
-        board.event('▲', "the standby is promoted and accepts writes");
-        set_state(&board, 1, "primary: the leader");
-        let address = stage.move_name();
-        board.state().ready = Some(tokio::time::Instant::now());
-        board.event('→', format!("{NAME} moves to {address}"));
-        board.state().participants.name = format!("→ {address}");
+        stage.world.fail().await?;
+        stage.world.hand_over(self.promote_after, &board).await?;
         self.served().await;
         sleep(AFTER).await;
 
-        stage.old_leader_returns().await?;
+        stage.world.old_leader_returns().await?;
         board.event('↺', words.back);
         set_state(&board, 0, words.back_state);
         sleep(AFTER).await;
@@ -267,17 +261,10 @@ impl Run {
 fn introduce(stage: &Stage, board: &Board) {
     let roles = ["primary: the leader", "synchronous standby"];
     let nodes = stage.nodes();
-    let leader = stage.leader_name();
     let mut shown = board.state();
     for ((name, address), role) in nodes.iter().zip(roles) {
         let named = format!("{name} {}", address.ip());
         shown.participants.nodes.push((named, role.to_owned()));
     }
-    shown.participants.name = format!("→ {leader}");
-}
-
-fn set_state(board: &Board, node: usize, words: &str) {
-    if let Some((_, condition)) = board.state().participants.nodes.get_mut(node) {
-        words.clone_into(condition);
-    }
+    shown.participants.guide = stage.world.guide();
 }

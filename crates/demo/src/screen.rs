@@ -191,6 +191,10 @@ impl Screen {
         let back =
             if verdict.outage_ms.is_some() { (Ink::Green, " ✓") } else { (Ink::Red, " ✗") };
         let none = (Ink::Plain, "");
+        let service = match verdict.ha.as_str() {
+            "stolon" => "service back after the announcement",
+            _ => "service back after promotion and name",
+        };
         let rows = [
             (
                 "frontend connections closed",
@@ -199,7 +203,7 @@ impl Screen {
             ),
             ("acknowledged rows lost", verdict.lost.to_string(), zero(verdict.lost)),
             ("rows applied twice", verdict.doubled.to_string(), zero(verdict.doubled)),
-            ("service back after promotion and name", outage, back),
+            (service, outage, back),
             ("statements held, then answered", verdict.held.to_string(), none),
             ("statements failed retryably (40001)", verdict.retryable.to_string(), none),
             ("statements of unknown outcome (08007)", verdict.unknown.to_string(), none),

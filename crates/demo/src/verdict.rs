@@ -26,9 +26,13 @@ pub(crate) struct Verdict {
     pub(crate) lost: u64,
     /// Rows there more than once, or there although an error said that they are not.
     pub(crate) doubled: u64,
-    /// Milliseconds from the new leader accepting writes, with the name moved, to the first
+    /// Milliseconds from the new leader accepting writes, and being named, to the first
     /// acknowledged statement; null when there was none.
     pub(crate) outage_ms: Option<u64>,
+    /// How Everline found the leader: `adaptive` or `stolon`.
+    pub(crate) ha: String,
+    /// Who decided which node leads: `demo`, or `stolon` with its own programs.
+    pub(crate) manager: &'static str,
     /// What happened to the leader.
     pub(crate) fault: String,
     /// `--hold`.
@@ -40,6 +44,7 @@ impl Verdict {
     pub(crate) fn new(
         args: &Args,
         fault: Fault,
+        manager: &'static str,
         state: &State,
         entries: &[Entry],
         rows: &[(u64, u64)],
@@ -56,6 +61,8 @@ impl Verdict {
             lost: audit.lost,
             doubled: audit.doubled,
             outage_ms: state.outage().map(milliseconds),
+            ha: args.ha.to_string(),
+            manager,
             fault: fault.to_string(),
             hold: humantime::format_duration(args.hold).to_string(),
         }

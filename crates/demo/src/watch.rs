@@ -26,6 +26,16 @@ struct Status {
     leader: Option<Leader>,
     held: u64,
     history: Vec<Transition>,
+    source: Option<Source>,
+}
+
+/// What it says about the one who names the leader.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Source {
+    registered: String,
+    acknowledged: Option<u64>,
+    fence_remaining_ms: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,6 +101,15 @@ fn describe(status: &Status) -> String {
     }
     if status.held > 0 {
         words.push(format!("holds {}", status.held));
+    }
+    if let Some(source) = &status.source {
+        let acknowledged = source.acknowledged.filter(|_| source.registered == "yes");
+        words.push(acknowledged.map_or_else(
+            || "not registered".to_owned(),
+            |generation| format!("acknowledged {generation}"),
+        ));
+        let fence = Duration::from_millis(source.fence_remaining_ms);
+        words.push(format!("fence {:.1} s", fence.as_secs_f64()));
     }
     words.join(" · ")
 }

@@ -55,7 +55,7 @@ impl Launch {
     }
 
     /// Sets a variable of its environment. It sees none of ours that begin with `EVERLINE_`,
-    /// `GEL_`, `EDGEDB_` or `PG`.
+    /// `GEL_`, `EDGEDB_`, `PG` or `CONSUL_`.
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
@@ -103,7 +103,10 @@ impl Launch {
         command.args(["--listen", &address.to_string(), "--http-listen", &http.to_string()]);
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if ["EVERLINE_", "GEL_", "EDGEDB_", "PG"].iter().any(|one| text.starts_with(one)) {
+            if ["EVERLINE_", "GEL_", "EDGEDB_", "PG", "CONSUL_"]
+                .iter()
+                .any(|one| text.starts_with(one))
+            {
                 command.env_remove(name);
             }
         }

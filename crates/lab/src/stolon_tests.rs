@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::data::Clusterdata;
-use super::real::{Programs, Stolon};
+use super::real::{Programs, Stolon, StolonOptions};
 use super::{Pace, ProxyInfo, active, proxy};
 use crate::Error;
 use crate::consul::{Agent, Kind};
@@ -99,7 +99,7 @@ fn the_real_programs_make_a_cluster_and_change_its_leader() {
     let test = async {
         Programs::find()?;
         let agent = Agent::start(Kind::Forgetful).await?;
-        let mut stolon = Stolon::start(agent.api(), "real", Pace::default()).await?;
+        let mut stolon = Stolon::start(agent.api(), "real", StolonOptions::default()).await?;
         assert_eq!(stolon.announced().await?, Some(0));
         assert!(stolon.proxies().await?.is_empty());
         let asked = Instant::now();

@@ -6,8 +6,7 @@ use everline_lab::Result;
 use everline_lab::consul::{Agent, Kind};
 use everline_lab::everline::Everline;
 use everline_lab::postgres::APP_DATABASE;
-use everline_lab::stolon::Pace;
-use everline_lab::stolon::real::{Programs, Stolon};
+use everline_lab::stolon::real::{Programs, Stolon, StolonOptions};
 use tokio::time::Instant;
 
 use super::stage::{HOLD, NAME, Sockets, launch, run_within};
@@ -30,7 +29,7 @@ impl Stage {
     async fn start() -> Result<Self> {
         Programs::find()?;
         let agent = Agent::start(Kind::Forgetful).await?;
-        let stolon = Stolon::start(agent.api(), NAME, Pace::default()).await?;
+        let stolon = Stolon::start(agent.api(), NAME, StolonOptions::default()).await?;
         let table = "SET ROLE app; CREATE TABLE t (n int8, at timestamptz DEFAULT now())";
         stolon.sql(0, APP_DATABASE, &format!("GRANT ALL ON SCHEMA public TO app; {table}")).await?;
         let everline = launch(agent.address(), NAME).arguments(HOLD).start().await?;

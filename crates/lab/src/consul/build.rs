@@ -8,8 +8,10 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{Error, Result, during};
 
@@ -23,7 +25,13 @@ const SUMS: &str = include_str!("../../consul/go.sum");
 /// Longest time for the build; on two busy cores without any cache it takes a quarter of an hour.
 const PATIENCE: Duration = Duration::from_mins(40);
 /// How often one hears that it still goes on.
-const REPORT: Duration = Duration::from_secs(30);
+const REPORT: Duration = Duration::from_secs(10);
+/// What is missing where there is neither.
+const NO_GO: &str = "no Consul here, and no Go to build it with: put `consul` on PATH, name it by \
+                     EVERLINE_TEST_CONSUL_BIN, or install Go";
+
+/// How much of a build's complaints is kept, in bytes.
+const REST_BYTES_MAX: usize = 64 * 1024;
 
 static FOUND: OnceCell<std::result::Result<PathBuf, String>> = OnceCell::const_new();
 
@@ -84,7 +92,7 @@ async fn look(cache: &Path, say: &impl Fn(&str)) -> Result<PathBuf> {
 async fn build(cache: &Path, program: &Path, say: &impl Fn(&str)) -> Result<()> {
     let version = Command::new("go").arg("version").output().await;
     if !version.is_ok_and(|said| said.status.success()) {
-        return Err(Error::Skip("no Consul here, and no Go to build it with".to_owned()));
+        return Err(Error::Skip(NO_GO.to_owned()));
     }
     during(|| format!("making {}", cache.display()), fs::create_dir_all(cache))?;
     let _lock = lock(&cache.join("consul.lock"), say).await?;
@@ -112,22 +120,63 @@ async fn build(cache: &Path, program: &Path, say: &impl Fn(&str)) -> Result<()> 
     Ok(())
 }
 
+/// Runs the build, and counts aloud what it names: modules that are fetched, then packages.
 async fn compile(directory: &Path, say: &impl Fn(&str)) -> Result<Output> {
     let mut go = Command::new("go");
-    go.args(["build", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", "consul"]);
+    go.args(["build", "-v", "-mod=readonly", "-trimpath", "-ldflags=-s -w", "-o", "consul"]);
     go.arg("github.com/hashicorp/consul").current_dir(directory).env("GOWORK", "off");
-    go.stdin(Stdio::null()).kill_on_drop(true);
-    let building = go.output();
-    tokio::pin!(building);
-    let mut passed = Duration::ZERO;
-    while passed < PATIENCE {
-        match tokio::time::timeout(REPORT, &mut building).await {
-            Ok(built) => return during(|| "running go build".to_owned(), built),
-            Err(_) => passed += REPORT,
+    go.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let what = || "running go build".to_owned();
+    let mut building = during(what, go.spawn())?;
+    let mut lines = building.stderr.take().map(|errors| BufReader::new(errors).lines());
+    let mut heard = Heard::default();
+    let began = Instant::now();
+    let mut report_at = began + REPORT;
+    while let Some(from) = &mut lines {
+        match timeout_at(report_at, from.next_line()).await {
+            Ok(Ok(Some(line))) => heard.line(&line),
+            Ok(Ok(None) | Err(_)) => lines = None,
+            Err(_) if began.elapsed() >= PATIENCE => {
+                let why = format!("no Consul here, and building it took more than {PATIENCE:?}");
+                return Err(Error::Skip(why));
+            }
+            Err(_) => {
+                report_at += REPORT;
+                say(&heard.progress(began.elapsed()));
+            }
         }
-        say(&format!("still building Consul, {} s", passed.as_secs()));
     }
-    Err(Error::Skip(format!("no Consul here, and building it took more than {PATIENCE:?}")))
+    let status = during(what, building.wait().await)?;
+    Ok(Output { status, stdout: Vec::new(), stderr: heard.rest.into_bytes() })
+}
+
+/// What a build has said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    fetched: u32,
+    compiled: u32,
+    /// What was no sign of progress.
+    rest: String,
+}
+
+impl Heard {
+    fn line(&mut self, line: &str) {
+        let is_package = !line.is_empty() && !line.contains([' ', '#', ':']);
+        if line.starts_with("go: downloading ") {
+            self.fetched += 1;
+        } else if is_package {
+            self.compiled += 1;
+        } else if self.rest.len() < REST_BYTES_MAX {
+            self.rest.push_str(line);
+            self.rest.push('\n');
+        }
+    }
+
+    fn progress(&self, passed: Duration) -> String {
+        let Self { fetched, compiled, rest: _ } = self;
+        let seconds = passed.as_secs();
+        format!("building Consul: {fetched} modules fetched, {compiled} packages, {seconds} s")
+    }
 }
 
 /// Holds the lock until the file is dropped, or the process has ended.
@@ -154,3 +203,7 @@ fn cache_directory() -> PathBuf {
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(in_home);
     base.unwrap_or_else(env::temp_dir).join("everline")
 }
+
+#[cfg(test)]
+#[path = "build_tests.rs"]
+mod tests;

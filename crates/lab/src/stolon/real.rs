@@ -20,6 +20,7 @@ use tokio_postgres::{Config, NoTls};
 
 use super::{Pace, ProxyInfo, go_duration, proxies};
 use crate::consul::Api;
+use crate::faults::{Mode, Relay};
 use crate::postgres::{APP_DATABASE, APP_PASSWORD, APP_USER, Installation};
 use crate::process::{Process, run_directory};
 use crate::{Error, Result, during, ports};
@@ -63,6 +64,36 @@ impl Programs {
     }
 }
 
+/// What a cluster shall be like.
+#[derive(Debug, Clone, Copy)]
+pub struct StolonOptions {
+    /// How quick it is.
+    pub pace: Pace,
+    /// `max_connections` of every node.
+    pub max_connections: u16,
+    /// Whether a leader without a standby waits with its commits until there is one.
+    pub blocks_alone: bool,
+    /// Whether `keeper0` and its PostgreSQL have a network of their own that [`Stolon::cut_off`]
+    /// silences.
+    pub network: bool,
+}
+
+impl Default for StolonOptions {
+    /// The lab's pace, 100 connections, strictly synchronous.
+    fn default() -> Self {
+        Self { pace: Pace::default(), max_connections: 100, blocks_alone: true, network: false }
+    }
+}
+
+/// What lies between `keeper0` and everybody else.
+#[derive(Debug)]
+struct Network {
+    /// In front of its PostgreSQL.
+    postgres: Relay,
+    /// Between it and Consul.
+    store: Relay,
+}
+
 /// A cluster of two keepers and a sentinel, `keeper0` on 127.0.0.2 and `keeper1` on 127.0.0.3.
 /// Everything ends when it is dropped.
 #[derive(Debug)]
@@ -74,6 +105,7 @@ pub struct Stolon {
     name: String,
     nodes: [SocketAddr; 2],
     keepers: [Option<Process>; 2],
+    network: Option<Network>,
     _sentinel: Process,
 }
 
@@ -83,9 +115,22 @@ impl Stolon {
     ///
     /// # Errors
     /// [`Error::Skip`] without PostgreSQL or Stolon, [`Error::Late`], what PostgreSQL says.
-    pub async fn start(api: Api, name: &str, pace: Pace) -> Result<Self> {
+    pub async fn start(api: Api, name: &str, options: StolonOptions) -> Result<Self> {
+        Self::start_saying(api, name, options, |_| ()).await
+    }
+
+    /// As [`Stolon::start`]; `say` hears one line before each thing that takes time.
+    ///
+    /// # Errors
+    /// See [`Stolon::start`].
+    pub async fn start_saying(
+        api: Api,
+        name: &str,
+        options: StolonOptions,
+        say: impl Fn(&str),
+    ) -> Result<Self> {
         let programs = Programs::find()?;
-        let installation = Installation::find().await?.clone();
+        let installation = Installation::find_saying(&say).await?.clone();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("stolon{number}"));
         installation.make_directory(&directory)?;
@@ -95,49 +140,40 @@ impl Stolon {
             Ok(SocketAddr::new(address, ports::free(&[address])?))
         };
         let nodes = [node(2)?, node(3)?];
-        let spec = json!({
-            "initMode": "new",
-            "sleepInterval": go_duration(pace.sleep),
-            "requestTimeout": "2s",
-            "failInterval": "3s",
-            "convergenceTimeout": "10s",
-            "proxyCheckInterval": go_duration(pace.check),
-            "proxyTimeout": go_duration(pace.timeout),
-            "usePgrewind": true,
-            "synchronousReplication": true,
-            // A base backup begins with a checkpoint, which is else spread over minutes.
-            "pgParameters": {
-                "fsync": "off",
-                "shared_buffers": "16MB",
-                "max_connections": "100",
-                "checkpoint_completion_target": "0",
-            },
-        });
-        for (name, text) in
-            [("spec.json", spec.to_string().as_str()), ("su", SUPERUSER.1), ("repl", "repl-secret")]
-        {
+        let network = if options.network {
+            Some(Network::start(node(4)?, nodes[0], api.address()).await?)
+        } else {
+            None
+        };
+        for (name, text) in [
+            ("spec.json", spec(options).to_string().as_str()),
+            ("su", SUPERUSER.1),
+            ("repl", "repl-secret"),
+        ] {
             installation.write(&directory.join(name), text)?;
         }
+        say("starting Stolon's sentinel");
         let mut sentinel = installation.as_owner(&programs.sentinel);
         sentinel
-            .args(store(&api, name))
+            .args(store(api.address(), name))
             .arg("--initial-cluster-spec")
             .arg(directory.join("spec.json"));
         let sentinel = spawn(sentinel, &directory.join("sentinel.log"))?;
-        let name = name.to_owned();
-        let keepers = [None, None];
         let mut stolon = Self {
             programs,
             installation,
             directory,
             api,
-            name,
+            name: name.to_owned(),
             nodes,
-            keepers,
+            keepers: [None, None],
+            network,
             _sentinel: sentinel,
         };
+        say("starting keeper0, which makes the leader");
         stolon.start_keeper(0)?;
         stolon.until_whole(1).await?;
+        say("starting keeper1, which makes a synchronous standby");
         stolon.start_keeper(1)?;
         stolon.until_whole(2).await?;
         let role = format!("CREATE ROLE {APP_USER} LOGIN PASSWORD '{APP_PASSWORD}'");
@@ -157,7 +193,14 @@ impl Stolon {
     pub fn start_keeper(&mut self, at: usize) -> Result<()> {
         let node = self.nodes.get(at).expect("there are two keepers");
         let mut keeper = self.installation.as_owner(&self.programs.keeper);
-        keeper.args(store(&self.api, &self.name));
+        let network = self.network.as_ref().filter(|_| at == 0);
+        let consul = network.map_or(self.api.address(), |network| network.store.address());
+        keeper.args(store(consul, &self.name));
+        if let Some(network) = network {
+            let outside = network.postgres.address();
+            keeper.args(["--pg-advertise-address", &outside.ip().to_string()]);
+            keeper.args(["--pg-advertise-port", &outside.port().to_string()]);
+        }
         keeper.arg("--data-dir").arg(self.directory.join(format!("keeper{at}")));
         keeper.args(["--uid", &format!("keeper{at}")]);
         keeper.args(["--pg-listen-address", &node.ip().to_string()]);
@@ -179,13 +222,46 @@ impl Stolon {
         }
     }
 
+    /// Stops the keeper `at` and its PostgreSQL where they stand.
+    pub fn freeze(&mut self, at: usize) {
+        if let Some(Some(keeper)) = self.keepers.get_mut(at) {
+            keeper.freeze();
+        }
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&mut self, at: usize) {
+        if let Some(Some(keeper)) = self.keepers.get_mut(at) {
+            keeper.thaw();
+        }
+    }
+
+    /// Everything to and from `keeper0` is swallowed, where it has a network of its own.
+    pub fn cut_off(&self) {
+        self.set_network(Mode::BlackHole);
+    }
+
+    /// Its network works again.
+    pub fn reconnect(&self) {
+        self.set_network(Mode::Forward);
+    }
+
+    fn set_network(&self, mode: Mode) {
+        if let Some(network) = &self.network {
+            network.postgres.set_mode(mode);
+            network.store.set_mode(mode);
+        }
+    }
+
     /// `stolonctl failkeeper`: a planned change away from keeper `at`.
     ///
     /// # Errors
     /// [`Error::Failed`] with what it said.
     pub async fn fail_keeper(&self, at: usize) -> Result<()> {
         let mut control = Command::new(&self.programs.control);
-        control.args(store(&self.api, &self.name)).args(["failkeeper", &format!("keeper{at}")]);
+        control
+            .args(store(self.api.address(), &self.name))
+            .args(["failkeeper", &format!("keeper{at}")]);
         let said = during(|| "stolonctl".to_owned(), control.output().await)?;
         if said.status.success() {
             return Ok(());
@@ -206,9 +282,16 @@ impl Stolon {
     /// What Consul says.
     pub async fn announced(&self) -> Result<Option<usize>> {
         let data = self.data().await?;
-        let master = data["proxy"]["spec"]["masterDbUid"].as_str().unwrap_or_default();
-        let keeper = data["dbs"][master]["spec"]["keeperUID"].as_str();
-        Ok(keeper.and_then(|keeper| keeper.strip_prefix("keeper")?.parse().ok()))
+        Ok(keeper_of(&data, &data["proxy"]["spec"]["masterDbUid"]))
+    }
+
+    /// Which keeper's node the sentinel has elected.
+    ///
+    /// # Errors
+    /// What Consul says.
+    pub async fn elected(&self) -> Result<Option<usize>> {
+        let data = self.data().await?;
+        Ok(keeper_of(&data, &data["cluster"]["status"]["master"]))
     }
 
     /// The registered proxies.
@@ -286,11 +369,48 @@ impl Stolon {
     }
 }
 
-fn store(api: &Api, name: &str) -> Vec<String> {
+impl Network {
+    async fn start(at: SocketAddr, postgres: SocketAddr, consul: SocketAddr) -> Result<Self> {
+        let postgres = Relay::start(at, postgres).await?;
+        let store = Relay::start(SocketAddr::new(at.ip(), 0), consul).await?;
+        Ok(Self { postgres, store })
+    }
+}
+
+fn spec(options: StolonOptions) -> Value {
+    let StolonOptions { pace, max_connections, blocks_alone, network: _ } = options;
+    json!({
+        "initMode": "new",
+        "sleepInterval": go_duration(pace.sleep),
+        "requestTimeout": "2s",
+        "failInterval": "3s",
+        "convergenceTimeout": "10s",
+        "proxyCheckInterval": go_duration(pace.check),
+        "proxyTimeout": go_duration(pace.timeout),
+        "usePgrewind": true,
+        "synchronousReplication": true,
+        "minSynchronousStandbys": u8::from(blocks_alone),
+        // A base backup begins with a checkpoint, which is else spread over minutes.
+        "pgParameters": {
+            "fsync": "off",
+            "shared_buffers": "16MB",
+            "max_connections": max_connections.to_string(),
+            "checkpoint_completion_target": "0",
+        },
+    })
+}
+
+/// Whose node a db is.
+fn keeper_of(data: &Value, db: &Value) -> Option<usize> {
+    let keeper = data["dbs"][db.as_str()?]["spec"]["keeperUID"].as_str()?;
+    keeper.strip_prefix("keeper")?.parse().ok()
+}
+
+fn store(consul: SocketAddr, name: &str) -> Vec<String> {
     vec![
         format!("--cluster-name={name}"),
         "--store-backend=consul".to_owned(),
-        format!("--store-endpoints=http://{}", api.address()),
+        format!("--store-endpoints=http://{consul}"),
         "--store-prefix=stolon/cluster".to_owned(),
     ]
 }
