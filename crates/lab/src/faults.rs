@@ -6,14 +6,15 @@
 //! TCP gets no answer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Error, Result, during};
@@ -60,6 +61,7 @@ struct Control {
     mode: Mode,
     delay: Duration,
     strikes: u64,
+    forgotten: u64,
     how: How,
     tear: Option<(Direction, usize)>,
 }
@@ -68,6 +70,31 @@ struct Control {
 struct Counts {
     open: AtomicUsize,
     accepted: AtomicU64,
+    passed: Mutex<Vec<Passed>>,
+}
+
+/// A piece that was forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// When it had come and was about to be sent on.
+    pub at: Instant,
+    /// Which way it went.
+    pub direction: Direction,
+    /// Its length.
+    pub bytes: usize,
+}
+
+/// How many pieces are remembered, the last ones.
+const PASSED_MAX: usize = 100_000;
+
+impl Counts {
+    fn note(&self, direction: Direction, bytes: usize) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        if passed.len() >= PASSED_MAX {
+            passed.drain(..PASSED_MAX / 2);
+        }
+        passed.push(Passed { at: Instant::now(), direction, bytes });
+    }
 }
 
 /// A running relay; it ends with all its connections when dropped.
@@ -93,6 +120,7 @@ impl Relay {
             mode: Mode::Forward,
             delay: Duration::ZERO,
             strikes: 0,
+            forgotten: 0,
             how: How::Fin,
             tear: None,
         });
@@ -121,6 +149,12 @@ impl Relay {
         self.counts.accepted.load(Ordering::Relaxed)
     }
 
+    /// What was forwarded, piece by piece, the oldest first.
+    #[must_use]
+    pub fn passed(&self) -> Vec<Passed> {
+        self.counts.passed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Sends new connections elsewhere.
     pub fn retarget(&self, target: SocketAddr) {
         self.control.send_modify(|control| control.target = target);
@@ -142,6 +176,12 @@ impl Relay {
             control.strikes += 1;
             control.how = how;
         });
+    }
+
+    /// Forgets the connections that stand, as a firewall does: they stay open on both sides and
+    /// nothing passes any more, whatever comes. New ones work.
+    pub fn forget(&self) {
+        self.control.send_modify(|control| control.forgotten += 1);
     }
 
     /// Lets each connection forward `bytes` more in this direction, then ends it: messages are torn
@@ -199,8 +239,8 @@ impl Drop for Open {
     }
 }
 
-async fn relay(mut client: TcpStream, mut control: watch::Receiver<Control>, _open: Open) {
-    let strikes = control.borrow().strikes;
+async fn relay(mut client: TcpStream, mut control: watch::Receiver<Control>, open: Open) {
+    let Control { strikes, forgotten, .. } = *control.borrow();
     if control.wait_for(flows).await.is_err() {
         return;
     }
@@ -210,14 +250,19 @@ async fn relay(mut client: TcpStream, mut control: watch::Receiver<Control>, _op
     let how = {
         let (from_client, to_client) = client.split();
         let (from_backend, to_backend) = backend.split();
-        let there = pump(from_client, to_backend, Direction::ToBackend, control.clone());
-        let back = pump(from_backend, to_client, Direction::ToFrontend, control.clone());
+        let there = pump(from_client, to_backend, Direction::ToBackend, control.clone(), &open.0);
+        let back = pump(from_backend, to_client, Direction::ToFrontend, control.clone(), &open.0);
+        let mut news = control.clone();
+        let lost = news.wait_for(|control| control.forgotten != forgotten);
         let struck = control.wait_for(|control| control.strikes != strikes);
         tokio::select! {
-            torn = async { tokio::try_join!(there, back) } => torn.err().unwrap_or(How::Fin),
-            control = struck => control.map_or(How::Fin, |control| control.how),
+            biased; // not one byte more of what is forgotten
+            Ok(_) = lost => None,
+            torn = async { tokio::try_join!(there, back) } => Some(torn.err().unwrap_or(How::Fin)),
+            control = struck => Some(control.map_or(How::Fin, |control| control.how)),
         }
     };
+    let Some(how) = how else { return std::future::pending().await };
     if how == How::Rst {
         let _ = (client.set_zero_linger(), backend.set_zero_linger());
     }
@@ -236,6 +281,7 @@ async fn pump(
     mut to: WriteHalf<'_>,
     direction: Direction,
     mut control: watch::Receiver<Control>,
+    counts: &Counts,
 ) -> std::result::Result<(), How> {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut left = None;
@@ -251,6 +297,9 @@ async fn pump(
             None => usize::MAX,
         };
         let passed = piece.get(..allowed.min(length)).unwrap_or_default();
+        if !passed.is_empty() {
+            counts.note(direction, passed.len());
+        }
         to.write_all(passed).await.map_err(|_| How::Rst)?;
         if let Some(left) = &mut left {
             *left -= passed.len();

@@ -34,6 +34,22 @@ async fn a_black_hole_swallows_and_heals() {
 }
 
 #[tokio::test]
+async fn it_forgets_what_stands_and_lets_new_ones_through() {
+    let (_backend, relay, mut client) = relayed().await;
+    let before = relay.passed().len();
+    assert!(before > 0);
+    relay.forget();
+    assert!(client.answers("SELECT 1").await.unwrap_err().to_string().contains("not within"));
+    assert_eq!(client.end(), None);
+    assert_eq!(relay.passed().len(), before, "nothing passes");
+    let mut new = Client::app(relay.address()).await.unwrap();
+    assert_eq!(new.answers("SELECT 1").await.unwrap(), "C[SELECT 0] Z[I]");
+    let asked = relay.passed().into_iter().filter(|one| one.direction == Direction::ToBackend);
+    assert!(asked.map(|one| one.bytes).sum::<usize>() > 14);
+    assert_eq!(client.hears(Duration::from_millis(300)).await.unwrap(), "", "for ever");
+}
+
+#[tokio::test]
 async fn it_cuts_resets_and_tears() {
     let (_backend, relay, mut client) = relayed().await;
     relay.cut(How::Fin);

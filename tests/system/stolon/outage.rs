@@ -4,15 +4,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use everline_lab::consul::{Agent, Kind};
-use everline_lab::faults::{How, Mode, Relay};
-use everline_lab::postgres::ClusterOptions;
+use everline_lab::faults::{Direction, How, Mode, Relay};
+use everline_lab::postgres::{Cluster, ClusterOptions};
+use everline_lab::stolon::{Pace, Sentinel};
 use everline_lab::{Result, ports};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::stage::{STEP_MAX, Stage, run};
+use super::stage::{NAME, STEP_MAX, Stage, run};
 use super::writers::{Writers, all_there};
 use crate::seat::{ONE, Seat};
 
@@ -138,61 +136,87 @@ async fn goes(way: Way) -> Result<()> {
     all_there(&told, stage.cluster.primary()).await
 }
 
-/// Forwards to Consul, and can have the connections that stand go silent for ever while new ones
-/// work: a firewall that forgot them.
-struct Forgetter {
-    address: SocketAddr,
-    forgotten: watch::Sender<u64>,
-    task: JoinHandle<()>,
-}
-
-impl Forgetter {
-    async fn start(consul: SocketAddr) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a listener");
-        let address = listener.local_addr().expect("its address");
-        let forgotten = watch::Sender::new(0);
-        let news = forgotten.subscribe();
-        let task = tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let mut news = news.clone();
-                news.mark_unchanged();
-                tokio::spawn(async move {
-                    let mut consul = TcpStream::connect(consul).await.expect("Consul");
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut client, &mut consul) => {}
-                        _ = news.changed() => std::future::pending().await,
-                    }
-                });
-            }
-        });
-        Self { address, forgotten, task }
+/// A cluster at Stolon's pace, or at the lab's, whose connections to Consul are forgotten by a
+/// firewall, twice: each time the connection that has gone silent is replaced before what it said
+/// last is too old.
+async fn is_forgotten(pace: Pace) -> Result<()> {
+    let agent = Agent::start(Kind::Forgetful).await?;
+    let local = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), ports::free_address()?.port());
+    let relay = Relay::start(local, agent.address()).await?;
+    let cluster = Cluster::start(ClusterOptions::default()).await?;
+    let nodes = [cluster.node(0).address(), cluster.node(1).address()];
+    let sentinel = Sentinel::start(agent.api(), NAME, &nodes, pace).await?;
+    let stage = Stage::of(agent, relay.address(), cluster, sentinel).await?;
+    let writers = Writers::start(stage.address(), 2).await?;
+    writers.write_on(50).await?;
+    // Without a rewrite every answer comes at the end of its wait: the worst case.
+    stage.sentinel.pause();
+    for _ in 0..2 {
+        let accepted = relay.accepted();
+        relay.forget();
+        let until = Instant::now() + pace.timeout + Duration::from_secs(2);
+        while Instant::now() < until {
+            writers.write_on(5).await?;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let new = relay.accepted() - accepted;
+        assert!((2..=6).contains(&new), "{new} new connections for two that were forgotten");
     }
-}
-
-impl Drop for Forgetter {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    assert_eq!(stage.status().await["outages_total"], 0);
+    let told = writers.stop().await?;
+    assert_eq!((told.retryable, told.unknown), (0, 0));
+    all_there(&told, stage.cluster.primary()).await
 }
 
 #[test]
-fn connections_to_consul_that_go_silent_for_ever_are_replaced() {
+fn connections_to_consul_that_go_silent_for_ever_are_replaced_unseen() {
+    run(is_forgotten(Pace::default()));
+}
+
+#[test]
+fn so_are_they_with_stolons_own_intervals() {
+    run(is_forgotten(Pace {
+        sleep: Duration::from_secs(1),
+        check: Duration::from_secs(5),
+        timeout: Duration::from_secs(15),
+    }));
+}
+
+#[test]
+fn not_one_byte_reaches_the_leader_after_the_deadline() {
     run(async {
         let agent = Agent::start(Kind::Forgetful).await?;
-        let way = Forgetter::start(agent.address()).await;
-        let stage = Stage::over(agent, way.address, ClusterOptions::default()).await?;
-        let writers = Writers::start(stage.address(), 2).await?;
-        writers.write_on(50).await?;
-        for _ in 0..2 {
-            way.forgotten.send_modify(|times| *times += 1);
-            // The wait of a blocking query is at most 1 s here, and 2 s are left to notice.
-            tokio::time::sleep(Duration::from_secs(1 + 2) + SLACK).await;
-            let since = Instant::now();
-            writers.write_on(50).await?;
-            println!("50 rows in {:?}", since.elapsed());
-            assert!(since.elapsed() < Duration::from_secs(2));
-        }
-        println!("{} outages", stage.status().await["outages_total"]);
+        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let in_front = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 4).into(), cluster.port());
+        let leader = Relay::start(in_front, cluster.node(0).address()).await?;
+        let nodes = [leader.address(), cluster.node(1).address()];
+        let sentinel = Sentinel::start(agent.api(), NAME, &nodes, Pace::default()).await?;
+        let consul = agent.address();
+        let mut stage = Stage::of(agent, consul, cluster, sentinel).await?;
+        let writers = Writers::start(stage.address(), 4).await?;
+        let mut idle = Seat::app("idle", stage.address()).await;
+        idle.is_served().await;
+        writers.write_on(100).await?;
+        stage.agent.pause();
+        let silent = Instant::now();
+        // Everything Consul has said was asked for before this instant.
+        let deadline = silent + TIMEOUT;
+        tokio::time::sleep_until(deadline + Duration::from_secs(2)).await;
+        idle.say("Q:SELECT 1").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        idle.is_silent().await;
+        let passed = leader.passed();
+        let before = passed.iter().filter(|one| one.at <= silent + TIMEOUT / 2);
+        assert!(before.map(|one| one.bytes).sum::<usize>() > 1_000, "nothing was written at all");
+        let to_leader = passed.iter().filter(|one| one.direction == Direction::ToBackend);
+        let last = to_leader.map(|one| one.at).max().expect("bytes");
+        println!("the last byte {:?} after Consul fell silent", last.duration_since(silent));
+        // The relay's own clock: it sees a piece a moment after it was sent.
+        assert!(last <= deadline + Duration::from_millis(50), "{:?}", last - deadline);
+        assert_eq!(leader.open(), 0, "connections stay open past the deadline");
+        stage.agent.resume();
+        idle.hears(ONE).await;
+        writers.write_on(100).await?;
         let told = writers.stop().await?;
         all_there(&told, stage.cluster.primary()).await
     });

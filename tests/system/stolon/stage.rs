@@ -66,6 +66,16 @@ impl Stage {
             return Err(Error::Skip("no /proc that shows a process's sockets".to_owned()));
         }
         let (cluster, sentinel) = cluster_and_sentinel(&agent, options).await?;
+        Self::of(agent, consul, cluster, sentinel).await
+    }
+
+    /// Everline in front of all that, reaching Consul at `consul`.
+    pub(super) async fn of(
+        agent: Agent,
+        consul: SocketAddr,
+        cluster: Cluster,
+        sentinel: Sentinel,
+    ) -> Result<Self> {
         let everline = launch(consul, NAME).arguments(HOLD).start().await?;
         let stage = Self { everline, sentinel, cluster, agent };
         stage.until_available().await;

@@ -142,6 +142,19 @@ impl Consul {
         Ok(Self { stolon, resolver, tls, token, turn: 0, open: None })
     }
 
+    /// The same with a connection of its own, not made yet, to the next agent.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self {
+            stolon: Arc::clone(&self.stolon),
+            resolver: self.resolver.clone(),
+            tls: self.tls.clone(),
+            token: self.token.clone(),
+            turn: self.turn.wrapping_add(1),
+            open: None,
+        }
+    }
+
     /// The agent that is asked next.
     #[must_use]
     pub fn agent(&self) -> HostPort {

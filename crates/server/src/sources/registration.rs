@@ -21,8 +21,11 @@ use tokio::time::Instant;
 use super::consul::{Consul, Reply};
 use crate::supervisor::boot_time;
 
-/// How long one request may take.
+/// How long one request may take, at most.
 const REQUEST_MAX: Duration = Duration::from_secs(2);
+
+/// The shortest time that one request is given.
+const REQUEST_MIN: Duration = Duration::from_millis(250);
 
 /// Consul's bounds on a session's TTL.
 const TTL_MIN: Duration = Duration::from_secs(10);
@@ -52,6 +55,7 @@ pub struct Registrar {
     key: String,
     uid: String,
     session: Option<Session>,
+    request_max: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -81,7 +85,7 @@ impl Registrar {
     /// Registers the proxy `uid` under `key`, which is percent-encoded.
     #[must_use]
     pub const fn new(consul: Consul, key: String, uid: String) -> Self {
-        Self { consul, key, uid, session: None }
+        Self { consul, key, uid, session: None, request_max: REQUEST_MAX }
     }
 
     /// Writes what is to be published, in a session that is made or renewed first where that is
@@ -103,6 +107,9 @@ impl Registrar {
     }
 
     async fn try_write(&mut self, publish: Publish) -> Result<Written, Outcome> {
+        // A write comes after a third of the timeout. A quarter for a connection that has gone
+        // silent leaves time for the next one before what was written last is too old.
+        self.request_max = (publish.timeout / 4).clamp(REQUEST_MIN, REQUEST_MAX);
         let session = match self.session.clone() {
             Some(session) if session.renewed_at.elapsed() >= session.ttl / 4 => {
                 self.renew(session).await?
@@ -198,7 +205,7 @@ impl Registrar {
     }
 
     async fn put(&mut self, path: &str, body: String) -> Result<Reply, Outcome> {
-        let deadline = Instant::now() + REQUEST_MAX;
+        let deadline = Instant::now() + self.request_max;
         let asked = self.consul.ask(&Method::PUT, path, Bytes::from(body), deadline).await;
         asked.map_err(|error| Outcome::Failed(error.to_string()))
     }

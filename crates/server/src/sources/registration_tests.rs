@@ -109,3 +109,19 @@ async fn refusals_are_told_from_failures() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_silent_connection_costs_a_quarter_of_a_short_timeout() {
+    let (consul, mut registrar) = scene().await;
+    let publish = Publish { generation: 1, timeout: Duration::from_secs(3) };
+    registrar.write(publish).await;
+    consul.behave(Manner::Silent);
+    let began = Instant::now();
+    let outcome = registrar.write(publish).await;
+    assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    let took = began.elapsed();
+    assert!((Duration::from_millis(700)..Duration::from_millis(1500)).contains(&took), "{took:?}");
+    consul.behave(Manner::Well); // the connection that was asked stays silent
+    let outcome = registrar.write(publish).await;
+    assert!(matches!(outcome, Outcome::Written(_)), "{outcome:?}");
+}

@@ -2,11 +2,15 @@
 //! changes, so nothing waits for an interval of ours.
 //!
 //! A blocking query vouches for the moment it was sent, and a server that has been cut off lets it
-//! hang until its wait is over. So waits are short, and each read has a deadline.
+//! hang until its wait is over. So waits are short, and each read has a deadline. A connection that
+//! has gone silent is not waited for so long: when an answer is late the same is asked on a second
+//! connection, and whichever answers first counts. So one dead connection does not cost the time
+//! for which the last answer is good.
 //!
 //! Source: Consul's HTTP API, "Blocking Queries" and "Consistency Modes".
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +21,19 @@ use hyper::{Method, StatusCode};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::consul::Consul;
+use super::consul::{Consul, ConsulError, Reply};
 use crate::supervisor::boot_time;
 
 /// What an answer may take beyond the wait that was asked for.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// When an answer is late: a quarter of the wait that was asked for, within these bounds, after its
+/// end. With waits of a third of the proxy timeout, two waits and this leave time for the second
+/// connection before what was read last is too old.
+const LATE_MIN: Duration = Duration::from_millis(100);
+const LATE_MAX: Duration = Duration::from_secs(1);
 
 /// Between two reads in the long run: a key that is rewritten more often than this is looked at
 /// this often, at most so late.
@@ -133,29 +143,11 @@ impl Watcher {
             let _ = write!(path, "&index={}&wait={}ms", self.index, wait.as_millis());
             may_take += wait + wait / 16;
         }
+        let late = (wait / 4).clamp(LATE_MIN, LATE_MAX);
+        let late_at = Instant::now() + may_take.saturating_sub(ANSWER_MAX) + late;
         let deadline = Instant::now() + may_take;
-        let sent = boot_time();
-        let reply = self.consul.ask(&Method::GET, &path, Bytes::new(), deadline).await;
-        let value = match reply {
-            Err(error) => Err(LookError::Failed(error.to_string())),
-            Ok(reply) => match (reply.status, reply.index) {
-                (StatusCode::OK | StatusCode::NOT_FOUND, None) => {
-                    Err(LookError::Failed("the answer has no index: this is no Consul".to_owned()))
-                }
-                (StatusCode::OK, Some(index)) => {
-                    self.index = next_index(self.index, index);
-                    Ok(reply.body)
-                }
-                (StatusCode::NOT_FOUND, Some(index)) => {
-                    self.index = next_index(self.index, index);
-                    Err(LookError::Missing(self.key.clone()))
-                }
-                (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => {
-                    Err(LookError::Denied(reply.problem()))
-                }
-                (_, _) => Err(LookError::Failed(reply.problem())),
-            },
-        };
+        let (sent, reply) = self.ask(&path, late_at, deadline).await;
+        let value = self.judge(reply);
         match &value {
             Ok(_) => self.backoff.reset(),
             // The index blocks until the key is there.
@@ -168,6 +160,61 @@ impl Watcher {
             }
         }
         Look { sent, value }
+    }
+
+    /// The answer, and when the question was sent: on the connection that stands, or, when that is
+    /// late, on a new one without blocking. A new one that answers takes the place of the other.
+    async fn ask(
+        &mut self,
+        path: &str,
+        late_at: Instant,
+        deadline: Instant,
+    ) -> (BootTime, Result<Reply, ConsulError>) {
+        let mut spare = self.consul.another();
+        let sent = boot_time();
+        let (sent_again, reply) = {
+            let mut first = pin!(self.consul.ask(&Method::GET, path, Bytes::new(), deadline));
+            if let Ok(reply) = timeout_at(late_at.min(deadline), &mut first).await {
+                return (sent, reply);
+            }
+            let plain = format!("/v1/kv/{}?raw&consistent", self.key);
+            let sent_again = boot_time();
+            let mut second = pin!(spare.ask(&Method::GET, &plain, Bytes::new(), deadline));
+            let again = tokio::select! {
+                biased; // whoever is heard of, the elder first
+                reply = &mut first => return (sent, reply),
+                reply = &mut second => reply,
+            };
+            match again {
+                Ok(reply) if reply.status == StatusCode::OK => (sent_again, reply),
+                Ok(_) | Err(_) => return (sent, first.await),
+            }
+        };
+        tracing::debug!("Consul was late, and answers on a new connection");
+        self.index = 0;
+        self.consul = spare;
+        (sent_again, Ok(reply))
+    }
+
+    fn judge(&mut self, reply: Result<Reply, ConsulError>) -> Result<Bytes, LookError> {
+        let reply = reply.map_err(|error| LookError::Failed(error.to_string()))?;
+        match (reply.status, reply.index) {
+            (StatusCode::OK | StatusCode::NOT_FOUND, None) => {
+                Err(LookError::Failed("the answer has no index: this is no Consul".to_owned()))
+            }
+            (StatusCode::OK, Some(index)) => {
+                self.index = next_index(self.index, index);
+                Ok(reply.body)
+            }
+            (StatusCode::NOT_FOUND, Some(index)) => {
+                self.index = next_index(self.index, index);
+                Err(LookError::Missing(self.key.clone()))
+            }
+            (StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED, _) => {
+                Err(LookError::Denied(reply.problem()))
+            }
+            (_, _) => Err(LookError::Failed(reply.problem())),
+        }
     }
 }
 

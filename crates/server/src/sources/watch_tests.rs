@@ -171,6 +171,46 @@ async fn silence_costs_one_deadline_and_a_new_connection() {
 }
 
 #[tokio::test]
+async fn one_silent_connection_is_replaced_before_its_deadline() {
+    let mut scene = Scene::new().await;
+    scene.consul.put(KEY, "one");
+    scene.look().await.unwrap();
+    scene.consul.behave(Manner::Silent);
+    let consul = &scene.consul;
+    let mending = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        consul.put(KEY, "two");
+        consul.behave(Manner::Well); // the connection that was asked stays silent
+    };
+    let (before, began) = (boot_time(), Instant::now());
+    let (look, ()) = tokio::join!(scene.watcher.look(SHORT), mending);
+    assert_eq!(look.value, Ok(Bytes::from_static(b"two")));
+    // The wait of 0.2 s, and the 0.1 s after which an answer is late.
+    let took = began.elapsed();
+    assert!((Duration::from_millis(300)..Duration::from_millis(900)).contains(&took), "{took:?}");
+    let sent = look.sent.since(before);
+    assert!(sent >= Duration::from_millis(290), "the second question's sending counts: {sent:?}");
+    let began = Instant::now();
+    assert_eq!(scene.look().await, Ok("two".to_owned()), "on the connection that answered");
+    assert!(began.elapsed() < Duration::from_millis(600));
+}
+
+#[tokio::test]
+async fn a_late_answer_counts_when_the_second_question_fails() {
+    let mut scene = Scene::new().await;
+    scene.consul.put(KEY, "one");
+    scene.look().await.unwrap();
+    let consul = &scene.consul;
+    let refusing = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        consul.behave(Manner::Status(500, "No cluster leader")); // for new questions
+    };
+    // The blocking question under way is answered at the end of its long wait, after it is late.
+    let (look, ()) = tokio::join!(scene.watcher.look(SHORT), refusing);
+    assert_eq!(look.value, Ok(Bytes::from_static(b"one")));
+}
+
+#[tokio::test]
 async fn agents_are_asked_in_turn() {
     let consul = FakeConsul::start().await.unwrap();
     let port = consul.address().port();

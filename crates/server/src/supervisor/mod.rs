@@ -120,9 +120,10 @@ impl Settings {
                 }
             }
         };
-        let (pace, fence) = match &backend.source {
-            Source::Dsn => (Pace::SYSTEM_DIAL, Fence::none()),
-            Source::Stolon(_) => (Pace::ANNOUNCED_DIAL, Fence::closed()),
+        let (pace, election_grace, fence) = match &backend.source {
+            Source::Dsn => (Pace::SYSTEM_DIAL, ELECTION_GRACE, Fence::none()),
+            // The source has elected: whoever answers at the announced address as a primary is it.
+            Source::Stolon(_) => (Pace::ANNOUNCED_DIAL, Duration::ZERO, Fence::closed()),
         };
         Self {
             mode,
@@ -130,7 +131,7 @@ impl Settings {
             dial_timeout: backend.dial_timeout,
             beat: Beat { interval: backend.heartbeat_interval, timeout: backend.heartbeat_timeout },
             resolve_interval: backend.resolve_interval,
-            election_grace: ELECTION_GRACE,
+            election_grace,
             accept_new_cluster: backend.accept_new_cluster,
             connections_max,
             pace,
