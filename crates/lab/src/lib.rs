@@ -16,6 +16,8 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod stolon;
+pub mod succession;
+pub mod turnstile;
 
 use std::time::Duration;
 

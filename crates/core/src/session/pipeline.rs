@@ -27,11 +27,8 @@ pub enum Request {
         /// The client's name for it.
         name: Box<[u8]>,
     },
-    /// Bind; `ours` when the client has its answer already.
-    Bind {
-        /// Whether we sent it for ourselves.
-        ours: bool,
-    },
+    /// Bind.
+    Bind,
     /// Describe of a statement.
     DescribeStatement,
     /// Describe of a portal.
@@ -232,7 +229,7 @@ impl Pipeline {
             Request::Sync(segment) | Request::Query(segment) => Some(segment),
             Request::Parse { .. }
             | Request::ParseAnswered { .. }
-            | Request::Bind { .. }
+            | Request::Bind
             | Request::DescribeStatement
             | Request::DescribePortal
             | Request::Execute(_)
@@ -284,7 +281,7 @@ impl Pipeline {
                 Request::Query(_)
                 | Request::Parse { .. }
                 | Request::ParseAnswered { .. }
-                | Request::Bind { .. }
+                | Request::Bind
                 | Request::DescribeStatement
                 | Request::DescribePortal
                 | Request::Execute(_)

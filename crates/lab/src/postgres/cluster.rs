@@ -233,8 +233,14 @@ impl Cluster {
         let there = |rows: &[Vec<Option<String>>]| {
             rows.iter().flatten().flatten().any(|state| state == "sync" || state == "quorum")
         };
-        let asked = "SELECT sync_state FROM pg_stat_replication WHERE state = 'streaming'";
-        primary.until("a synchronous standby", asked, there).await
+        // A commit of before these settings was not waited for: a standby that has not got it yet
+        // must not be promoted.
+        let written = primary.value("SELECT pg_current_wal_lsn()").await?;
+        let asked = format!(
+            "SELECT sync_state FROM pg_stat_replication \
+             WHERE state = 'streaming' AND flush_lsn >= '{written}'"
+        );
+        primary.until("a synchronous standby", &asked, there).await
     }
 
     /// Makes node `at` what it shall be on a copied data directory: primary or standby.
