@@ -181,8 +181,8 @@ impl Playing {
         Ok(seen)
     }
 
-    /// Waits until everyone has found the new leader: those who write, and those who have said nothing
-    /// all the while.
+    /// Waits until everyone has found the new leader: those who write, and those who have said
+    /// nothing all the while.
     async fn served(&mut self) -> Result<()> {
         let since = Instant::now();
         let acknowledged = |said: &Said| said.event == "acknowledged";

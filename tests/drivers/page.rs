@@ -15,7 +15,7 @@ const WRITES: &str = "UPDATE=1 cargo test -p everline --test drivers";
 const BEGINNING: &str = "\
 # Which driver settings?
 
-None is needed for correctness: what is below keeps pools from throwing away connections that work.
+Few are needed: most of what is below keeps pools from throwing away connections that work.
 Each driver of this page runs as a program of its own, with its own pool and the retry helper that
 its users use, through a failover of a real primary with a synchronous standby, with Everline in
 between. All counts were measured; `UPDATE=1 cargo test -p everline --test drivers` runs everything
@@ -73,8 +73,8 @@ pub(crate) fn is_to_be_written() -> bool {
     std::env::var_os("UPDATE").is_some()
 }
 
-/// Writes the page from these verdicts, or asserts that it is about what there is: the same drivers,
-/// words and tables, whatever the counts.
+/// Writes the page from these verdicts, or asserts that it is about what there is: the same
+/// drivers, words and tables, whatever the counts.
 pub(crate) fn check(verdicts: &[Verdict]) {
     if is_to_be_written() {
         fs::write(path(), page(verdicts)).expect("the manual can be written");

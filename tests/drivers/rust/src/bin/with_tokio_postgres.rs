@@ -166,7 +166,9 @@ fn listen(shape: &'static str, mut ear: Ear) -> Work {
             tokio::select! {
                 () = ear.stopped() => return Ok(()),
                 message = told.recv() => match message {
-                    Some(Ok(AsyncMessage::Notification(news))) => speak::heard(shape, news.payload()),
+                    Some(Ok(AsyncMessage::Notification(news))) => {
+                        speak::heard(shape, news.payload());
+                    }
                     Some(Ok(_)) => {}
                     Some(Err(error)) => refused(shape, &error, &[]),
                     None => return Err("the connection has ended".into()),
