@@ -327,7 +327,7 @@ async fn everybody(fault: Fault) -> Result<()> {
     let status = scene.status().await;
     assert_eq!(number(&status, "clients"), u64::try_from(all.len()).unwrap(), "{status:#}");
     let rows = "SELECT string_agg(n::text, ',' ORDER BY n) FROM t WHERE n <> -1";
-    assert_eq!(scene.cluster.primary().value(rows).await?, "1,2,3,4");
+    assert_eq!(scene.cluster.primary().value(rows).await?, "1,2,3,4,5");
     let rolled_back = "SELECT count(*) FROM t WHERE n = -1";
     assert_eq!(scene.cluster.primary().value(rolled_back).await?, "0");
     Ok(())
@@ -400,56 +400,96 @@ async fn ends_in_the_middle(reader: &mut Seat, (head, tag): Carrier) {
     reader.hears("Z[I]").await;
 }
 
+/// Who comes late: its name, what it says and hears at once, what it says then, and what it hears
+/// when there is a leader.
+type Late = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
+const LATE: &[Late] = &[
+    ("a statement", &[], "Q:INSERT INTO t VALUES (1)", "C[INSERT 0 1] / Z[I]"),
+    (
+        "a statement by the extended protocol",
+        &[],
+        "P::INSERT INTO t VALUES ($1) / B:::2 / E: / S",
+        "1 / 2 / C[INSERT 0 1] / Z[I]",
+    ),
+    (
+        "a transaction",
+        &[
+            ("Q:BEGIN ISOLATION LEVEL SERIALIZABLE", "C[BEGIN] / Z[T]"),
+            ("Q:SAVEPOINT restart", "C[SAVEPOINT] / Z[T]"),
+        ],
+        "Q:INSERT INTO t VALUES (3) / Q:COMMIT",
+        "C[INSERT 0 1] / Z[T] / C[COMMIT] / Z[I]",
+    ),
+    (
+        "a transaction by the extended protocol",
+        &[
+            ("P::BEGIN / B:: / D:P: / E: / S", "1 / 2 / n / C[BEGIN] / Z[T]"),
+            ("P:mark:SAVEPOINT restart / D:S:mark / S", "1 / t / n / Z[T]"),
+            ("B::mark / E: / S", "2 / C[SAVEPOINT] / Z[T]"),
+            (
+                "P::SET TRANSACTION ISOLATION LEVEL SERIALIZABLE / B:: / E: / S",
+                "1 / 2 / C[SET] / Z[T]",
+            ),
+            ("P::ROLLBACK TO restart / B:: / E: / S", "1 / 2 / C[ROLLBACK] / Z[T]"),
+        ],
+        "P::INSERT INTO t VALUES (4) / B:: / E: / S / Q:COMMIT",
+        "1 / 2 / C[INSERT 0 1] / Z[T] / C[COMMIT] / Z[I]",
+    ),
+    (
+        "a transaction as pgjdbc begins it, and one that does nothing before it",
+        &[(
+            "P::BEGIN / B:: / E: / S / P::COMMIT / B:: / E: / S / P::BEGIN / B:: / E: / H",
+            "1 / 2 / C[BEGIN] / Z[T] / 1 / 2 / C[COMMIT] / Z[I] / 1 / 2 / C[BEGIN]",
+        )],
+        "P::INSERT INTO t VALUES (5) / B:: / D:P: / E: / S / P::COMMIT / B:: / E: / S",
+        "1 / 2 / n / C[INSERT 0 1] / Z[T] / 1 / 2 / C[COMMIT] / Z[I]",
+    ),
+    (
+        "probes and resets by the extended protocol",
+        &[
+            ("P:: / B:: / D:P: / E: / S", "1 / 2 / n / I / Z[I]"),
+            ("P:ping:-- ping / D:S:ping / S", "1 / t / n / Z[I]"),
+            ("B::ping / E: / S / S", "2 / I / Z[I] / Z[I]"),
+            ("P::RESET ALL / B:: / E: / S", "1 / 2 / C[RESET] / Z[I]"),
+            ("P::UNLISTEN * / B:: / E: / S", "1 / 2 / C[UNLISTEN] / Z[I]"),
+            ("P::CLOSE ALL / B:: / E: / S", "1 / 2 / C[CLOSE CURSOR ALL] / Z[I]"),
+            ("P::DEALLOCATE ALL / B:: / E: / S", "1 / 2 / C[DEALLOCATE ALL] / Z[I]"),
+            ("P::DISCARD ALL / B:: / E: / S", "1 / 2 / C[DISCARD ALL] / Z[I]"),
+            ("C:S:ping / S", "3 / Z[I]"),
+        ],
+        "H / S",
+        "Z[I]",
+    ),
+    (
+        "probes and resets",
+        &[
+            ("Q:", "I / Z[I]"),
+            ("Q:;", "I / Z[I]"),
+            ("Q:-- ping", "I / Z[I]"),
+            ("Q:/* ping */", "I / Z[I]"),
+            ("S", "Z[I]"),
+            ("Q:RESET ALL", "C[RESET] / Z[I]"),
+            ("Q:DISCARD ALL", "C[DISCARD ALL] / Z[I]"),
+            ("Q:UNLISTEN *", "C[UNLISTEN] / Z[I]"),
+            ("Q:DEALLOCATE ALL", "C[DEALLOCATE ALL] / Z[I]"),
+            ("Q:CLOSE ALL", "C[CLOSE CURSOR ALL] / Z[I]"),
+        ],
+        "S",
+        "Z[I]",
+    ),
+];
+
 /// Those who come or begin while there is no leader; with what they hear when there is one.
 async fn come_late(scene: &Scene) -> Vec<(Seat, &'static str)> {
     let mut late = Vec::new();
-    for (who, now, script, expected) in [
-        ("a statement", &[][..], "Q:INSERT INTO t VALUES (1)", "C[INSERT 0 1] / Z[I]"),
-        (
-            "a statement by the extended protocol",
-            &[],
-            "P::INSERT INTO t VALUES ($1) / B:::2 / E: / S",
-            "1 / 2 / C[INSERT 0 1] / Z[I]",
-        ),
-        (
-            "a transaction",
-            &[
-                ("Q:BEGIN ISOLATION LEVEL SERIALIZABLE", "C[BEGIN] / Z[T]"),
-                ("Q:SAVEPOINT restart", "C[SAVEPOINT] / Z[T]"),
-            ],
-            "Q:INSERT INTO t VALUES (3) / Q:COMMIT",
-            "C[INSERT 0 1] / Z[T] / C[COMMIT] / Z[I]",
-        ),
-        (
-            "a transaction by the extended protocol",
-            &[],
-            "P::BEGIN / B:: / D:P: / E: / S / P::INSERT INTO t VALUES (4) / B:: / E: / S / Q:COMMIT",
-            "1 / 2 / n / C[BEGIN] / Z[T] / 1 / 2 / C[INSERT 0 1] / Z[T] / C[COMMIT] / Z[I]",
-        ),
-        (
-            "probes and resets",
-            &[
-                ("Q:", "I / Z[I]"),
-                ("Q:;", "I / Z[I]"),
-                ("Q:-- ping", "I / Z[I]"),
-                ("Q:/* ping */", "I / Z[I]"),
-                ("S", "Z[I]"),
-                ("Q:RESET ALL", "C[RESET] / Z[I]"),
-                ("Q:DISCARD ALL", "C[DISCARD ALL] / Z[I]"),
-                ("Q:UNLISTEN *", "C[UNLISTEN] / Z[I]"),
-                ("Q:DEALLOCATE ALL", "C[DEALLOCATE ALL] / Z[I]"),
-                ("Q:CLOSE ALL", "C[CLOSE CURSOR ALL] / Z[I]"),
-            ],
-            "S",
-            "Z[I]",
-        ),
-    ] {
+    for (who, now, script, expected) in LATE {
         let mut seat = Seat::app(who, scene.address()).await;
-        for (script, expected) in now {
+        for (script, expected) in *now {
             seat.ask(script, expected).await;
         }
         seat.say(script).await;
-        late.push((seat, expected));
+        late.push((seat, *expected));
     }
     let settings = [("application_name", "newcomer"), ("search_path", "pg_catalog")];
     let who = "a newcomer with settings of its own";

@@ -36,7 +36,8 @@ fn a_statement_is_held_for_the_hold_and_then_refused() {
         let mut extended = Seat::app("extended", everline.address()).await;
         let mut begun = Seat::app("in a transaction", everline.address()).await;
         let mut patient = Seat::app("pipelined", everline.address()).await;
-        for seat in [&mut simple, &mut extended, &mut begun, &mut patient] {
+        let mut piped = Seat::app("begun and going on in one segment", everline.address()).await;
+        for seat in [&mut simple, &mut extended, &mut begun, &mut patient, &mut piped] {
             seat.is_served().await;
         }
         cluster.primary_mut().kill9();
@@ -47,21 +48,26 @@ fn a_statement_is_held_for_the_hold_and_then_refused() {
         extended.say("P::SELECT 1 / B:: / E: / S").await;
         begun.say("Q:SELECT 1").await;
         patient.say("P::SELECT 1 / H").await;
-        until(&everline, "four held", |status| number(status, "held") == 4).await;
+        piped.say("P::BEGIN / B:: / E: / P::SELECT 1 / B:: / D:P: / E: / S / S").await;
+        piped.hears("1 / 2 / C[BEGIN]").await;
+        until(&everline, "five held", |status| number(status, "held") == 5).await;
         simple.hears("E:held / Z[I]").await;
         extended.hears("E:held / Z[I]").await;
         begun.hears("E:held / Z[E]").await;
         patient.hears("E:held").await;
+        piped.hears("E:held / Z[E] / Z[E]").await;
+        piped.ask("P::SELECT 1 / B:: / E: / S", "E:lost / Z[E]").await;
+        piped.ask("P::ROLLBACK / B:: / E: / S", "1 / 2 / C[ROLLBACK] / Z[I]").await;
         assert!(since.elapsed() >= Duration::from_secs(2), "held for {:?}", since.elapsed());
         patient.ask("B:: / E: / S", "Z[I]").await;
         begun.ask("Q:SELECT 1", "E:lost / Z[E]").await;
         begun.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
         cluster.primary_mut().start().await?;
-        for mut seat in [simple, extended, begun, patient] {
+        for mut seat in [simple, extended, begun, patient, piped] {
             seat.is_served().await;
             seat.is_silent().await;
         }
-        assert_eq!(number(&status(&everline).await, "retryable_total"), 5);
+        assert_eq!(number(&status(&everline).await, "retryable_total"), 7);
         keep_log(&everline);
         Ok(())
     });
@@ -109,6 +115,94 @@ fn a_held_statement_can_be_cancelled() {
         seat.say("Q:SELECT 1").await;
         cluster.primary_mut().start().await?;
         seat.hears(ONE).await;
+        keep_log(&everline);
+        Ok(())
+    });
+}
+
+#[test]
+fn more_statements_than_may_be_held_are_refused_at_once() {
+    run(async {
+        let mut cluster = Cluster::start(ClusterOptions::single()).await?;
+        for (bound, most, fills) in [
+            ("--held-statements-max", "2", "Q:SELECT 1".to_owned()),
+            ("--held-bytes-max", "20000", format!("Q:SELECT 1 /*{}*/", "x".repeat(8_000))),
+        ] {
+            let everline = launch(&dsn("127.0.0.2", cluster.port()))
+                .argument("--enable-backend-adaptive-ha")
+                .arguments(["--failover-hold", "20s", bound, most])
+                .start()
+                .await?;
+            until(&everline, "leader", is_available).await;
+            let mut seats = Vec::new();
+            for who in ["first", "second", "one too many"] {
+                let mut seat = Seat::app(who, everline.address()).await;
+                seat.is_served().await;
+                seats.push(seat);
+            }
+            cluster.primary_mut().kill9();
+            until(&everline, "outage", |status| !is_available(status)).await;
+            let [first, second, late] = &mut seats[..] else { unreachable!("there are three") };
+            first.say(&fills).await;
+            second.say(&fills).await;
+            until(&everline, "two held", |status| number(status, "held") == 2).await;
+            for _ in 0..3 {
+                let refused = late.ask(&fills, "E:too-many-held / Z[I]");
+                timeout(AT_ONCE, refused).await.expect("refused at once");
+                let extended = fills.replacen("Q:", "P::", 1) + " / B:: / E: / S";
+                let refused = late.ask(&extended, "E:too-many-held / Z[I]");
+                timeout(AT_ONCE, refused).await.expect("refused at once");
+            }
+            late.ask("Q:", "I / Z[I]").await;
+            assert_eq!(number(&status(&everline).await, "held"), 2);
+            cluster.primary_mut().start().await?;
+            first.hears(ONE).await;
+            second.hears(ONE).await;
+            late.is_served().await;
+            let status = status(&everline).await;
+            assert_eq!(number(&status, "held"), 0, "{status:#}");
+            assert_eq!(number(&status, "held_bytes"), 0, "{status:#}");
+            keep_log(&everline);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn what_is_held_is_sent_in_the_order_in_which_it_came() {
+    run(async {
+        let mut cluster = Cluster::start(ClusterOptions::single()).await?;
+        cluster.primary().sql("SET ROLE app; CREATE TABLE t (at serial, n int)").await?;
+        let everline = launch(&dsn("127.0.0.2", cluster.port()))
+            .argument("--enable-backend-adaptive-ha")
+            .arguments(["--failover-hold", "20s", "--max-backend-connections", "2"])
+            .start()
+            .await?;
+        until(&everline, "leader", is_available).await;
+        let mut seats = Vec::new();
+        for n in 0..12 {
+            let mut seat = Seat::app(&format!("number {n}"), everline.address()).await;
+            seat.is_served().await;
+            seats.push(seat);
+        }
+        cluster.primary_mut().kill9();
+        until(&everline, "outage", |status| !is_available(status)).await;
+        for (n, seat) in (0_u64..).zip(&mut seats) {
+            let insert = format!("INSERT INTO t (n) VALUES ({n})");
+            if n % 2 == 0 {
+                seat.say(&format!("Q:{insert}")).await;
+            } else {
+                seat.say(&format!("P::{insert} / B:: / E: / S")).await;
+            }
+            until(&everline, "one more held", |status| number(status, "held") == n + 1).await;
+        }
+        cluster.primary_mut().start().await?;
+        for (n, seat) in (0..).zip(&mut seats) {
+            let begin = if n % 2 == 0 { "" } else { "1 / 2 / " };
+            seat.hears(&format!("{begin}C[INSERT 0 1] / Z[I]")).await;
+        }
+        let order = "SELECT string_agg(n::text, ',' ORDER BY at) FROM t";
+        assert_eq!(cluster.primary().value(order).await?, "0,1,2,3,4,5,6,7,8,9,10,11");
         keep_log(&everline);
         Ok(())
     });

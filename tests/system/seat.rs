@@ -97,6 +97,14 @@ const WORDS: &[[&str; 6]] = &[
         "Connect again.",
     ],
     [
+        "too-many-held",
+        "ERROR",
+        "40001",
+        "could not serialize access: too many statements wait for a leader; restart transaction",
+        "The statement was not executed.",
+        "The transaction might succeed if retried.",
+    ],
+    [
         "paused",
         "ERROR",
         "40001",

@@ -71,6 +71,3 @@ pub const CANCEL_MAX: Duration = Duration::from_secs(5);
 ///
 /// After a failover everybody comes at once; PostgreSQL forks and hashes for each of them.
 pub const DIALS_MAX: usize = 16;
-
-/// Statements that may be held at the same time.
-pub const HELD_MAX: usize = 100_000;

@@ -6,6 +6,7 @@
 //! wherever the connection goes on: `FATAL` makes drivers close it, and lib/pq under
 //! `database/sql` runs the statement again, blindly.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use everline_wire::fields::{Report, Severity};
@@ -13,12 +14,12 @@ use everline_wire::sqlstate::SqlState;
 
 /// The text that retry helpers look for: Sequelize matches `could not serialize`, helpers that
 /// descend from `CockroachDB`'s `restart transaction`.
-const RETRYABLE_MESSAGE: &str =
+pub const RETRYABLE_MESSAGE: &str =
     "could not serialize access due to backend failover; restart transaction";
 const RETRYABLE_HINT: &str = "The transaction might succeed if retried.";
 
-/// The SQLSTATEs that an operator may choose, and their defaults.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+/// The SQLSTATEs and the words that an operator may choose, and their defaults.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Codes {
     /// For a statement that was never forwarded. Default `40001`.
     pub retryable: SqlState,
@@ -29,6 +30,9 @@ pub struct Codes {
     pub unknown: SqlState,
     /// For a login that finds no leader and no cached answer. Default `57P03`.
     pub startup: SqlState,
+    /// What a refusal says that may be repeated because of a failover. Default
+    /// [`RETRYABLE_MESSAGE`].
+    pub message: Arc<str>,
 }
 
 impl Default for Codes {
@@ -38,6 +42,7 @@ impl Default for Codes {
             in_transaction: SqlState::SERIALIZATION_FAILURE,
             unknown: SqlState::TRANSACTION_RESOLUTION_UNKNOWN,
             startup: SqlState::CANNOT_CONNECT_NOW,
+            message: RETRYABLE_MESSAGE.into(),
         }
     }
 }
@@ -163,15 +168,15 @@ impl Refusal {
     }
 
     /// Message, detail and hint for the client, where they are always the same words.
-    const fn words(&self) -> Option<(&'static str, &'static str, &'static str)> {
+    fn words<'a>(&self, codes: &'a Codes) -> Option<(&'a str, &'static str, &'static str)> {
         Some(match self {
             Self::FailingOver { .. } => (
-                RETRYABLE_MESSAGE,
+                &*codes.message,
                 "There was no leader to send the statement to; it was not executed.",
                 RETRYABLE_HINT,
             ),
             Self::NeverExecuted | Self::TransactionLost => (
-                RETRYABLE_MESSAGE,
+                &*codes.message,
                 "The transaction was rolled back with its backend.",
                 RETRYABLE_HINT,
             ),
@@ -222,7 +227,7 @@ impl Refusal {
     /// Writes the `ErrorResponse` that the client gets.
     pub fn write(&self, codes: &Codes, out: &mut bytes::BytesMut) {
         let (code, severity, _) = self.contract(codes);
-        if let Some((message, detail, hint)) = self.words() {
+        if let Some((message, detail, hint)) = self.words(codes) {
             let (detail, hint) = (Some(detail), Some(hint));
             return Report { severity, code, message, detail, hint }.error_response(out);
         }

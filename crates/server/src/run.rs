@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use everline_core::limits::{DIALS_MAX, HELD_MAX};
+use everline_core::limits::DIALS_MAX;
 use everline_wire::auth;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::task::JoinSet;
@@ -270,7 +270,8 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         dials_max: DIALS_MAX,
         dial_timeout: config.backend.dial_timeout,
         idle_max: IDLE_MAX,
-        held_max: HELD_MAX,
+        held_max: config.failover.held_max,
+        held_bytes_max: config.failover.held_bytes_max,
     };
     let background = parts.background.clone();
     let targets = handle.target.clone();

@@ -89,7 +89,9 @@ fn names(line: &str, beginning: &str) -> Vec<String> {
     let places = line.match_indices(beginning);
     let name = |at: usize| {
         let rest = line.get(at..).unwrap_or_default();
-        rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect()
+        rest.chars()
+            .take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || *c == '_')
+            .collect()
     };
     places.map(|(at, _)| name(at)).collect()
 }

@@ -23,6 +23,8 @@ pub struct BackendState {
     pub parameters: Arc<Parameters>,
     /// Whose unnamed statement it holds: the session, and which of its unnamed statements.
     pub unnamed_owner: Option<(u64, u64)>,
+    /// Nothing may begin on it at this moment: nobody knows whether its leader still is one.
+    pub withheld: bool,
     /// It carries something that we cannot name; it must not be lent again.
     pub spoiled: bool,
 }

@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use everline_wire::backend::{self, TransactionStatus};
+use everline_wire::backend;
 use everline_wire::fields::{Report, Severity};
 use everline_wire::frontend;
 use everline_wire::sqlstate::SqlState;
 use everline_wire::tag::frontend as tag;
 
 use super::backend_state::{BackendState, Parameters};
+use super::here::Portal;
 use super::kept::Kept;
 use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request};
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
-use super::survey::{Survey, leads_out, says_read_only};
+use super::survey::{Survey, leads_out};
 use super::transaction::Transaction;
 use crate::limits::PIPELINE_REQUESTS_MAX;
 use crate::refusal::{Codes, Refusal};
 
 /// What the operator has chosen for conversations.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each for itself")]
 pub struct Policy {
     /// SQLSTATEs of refusals.
     pub codes: Codes,
@@ -34,6 +36,18 @@ pub struct Policy {
     pub lost_state: LostState,
     /// Whether a lease lasts as long as the session.
     pub session_pooling: bool,
+    /// Whether a COMMIT in a lost transaction answers as in PostgreSQL's own failed transactions,
+    /// with the tag ROLLBACK and no error (`commit_in_lost_transaction = rollback`).
+    pub silent_rollback: bool,
+    /// Whether a lost transaction begins anew at a savepoint that was set before its first real
+    /// statement (`restart_savepoint`).
+    pub restart_savepoint: bool,
+    /// Whether texts without a statement are answered here (`local_probes`).
+    pub local_probes: bool,
+    /// Whether resets are answered here (`local_resets`).
+    pub local_resets: bool,
+    /// Whether `SELECT 1` is answered here (`answer_select_1`).
+    pub answer_select_1: bool,
 }
 
 impl Default for Policy {
@@ -43,6 +57,11 @@ impl Default for Policy {
             in_flight_select_retryable: false,
             lost_state: LostState::Close,
             session_pooling: false,
+            silent_rollback: false,
+            restart_savepoint: true,
+            local_probes: true,
+            local_resets: true,
+            answer_select_1: false,
         }
     }
 }
@@ -101,6 +120,9 @@ pub enum Step {
     /// It needs a backend connection: lease one and offer it again, or call
     /// [`Conversation::refuse`].
     Lease,
+    /// It begins something on a connection that may begin nothing at this moment: offer it again
+    /// when it may, or call [`Conversation::refuse`].
+    Hold,
     /// It has to be read whole before it can be judged.
     Whole,
     /// Too much is unanswered: offer it again after the backend has answered something.
@@ -142,15 +164,6 @@ impl Tally {
     }
 }
 
-/// Whether the leased connection can take the session's next statement.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ready {
-    /// At once.
-    Now,
-    /// When it has taken the session's settings.
-    Dressing,
-}
-
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Phase {
     /// Anything may come.
@@ -178,7 +191,7 @@ pub struct Conversation {
     pub(super) names: Names,
     pub(super) unnamed: Option<Statement>,
     pub(super) unnamed_serial: u64,
-    pub(super) portals: BTreeMap<Box<[u8]>, Arc<Survey>>,
+    pub(super) portals: BTreeMap<Box<[u8]>, Portal>,
     pub(super) pins: Pins,
     pub(super) told: Arc<Parameters>,
     pub(super) copy_in: bool,
@@ -261,10 +274,16 @@ impl Conversation {
     /// brought over.
     #[must_use]
     pub fn may_move(&self) -> bool {
-        self.pipeline.is_empty()
+        self.may_begin()
             && self.pins.unreplayable().is_none()
             && !self.copy_in
             && self.streaming == 0
+    }
+
+    /// Whether what comes next begins something: nothing is owed, and no real transaction is open.
+    #[must_use]
+    pub fn may_begin(&self) -> bool {
+        self.pipeline.is_empty()
             && matches!(self.transaction, Transaction::None | Transaction::Virtual(_))
     }
 
@@ -447,6 +466,9 @@ impl Conversation {
         let mut backend = backend;
         if self.dress_first && self.pipeline.is_empty() {
             let Some(backend) = backend.as_deref_mut() else { return Ok(Step::Lease) };
+            if backend.withheld {
+                return Ok(Step::Hold);
+            }
             self.dress_first = false;
             self.wear(backend, out);
             if !self.pipeline.is_empty() {
@@ -455,19 +477,24 @@ impl Conversation {
         }
         if self.pipeline.is_empty() && !cut && self.answer_query(sql, &mut out.to_client) {
             self.renew_unnamed(None); // as every simple query does
+            self.forget_portals(sql);
             return Ok(Step::Taken(Flow::Discard));
         }
         if self.is_lost() {
             return Ok(self.refuse_in_lost(&mut out.to_client)); // too long to be answered above
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready(backend, out) {
+            return Ok(step);
         }
         let mut survey = Survey::of(sql, cut);
         // A Parse of ours must not go before a simple query: if it failed, the query would be
         // skipped and never be answered.
         let rewritten = self.mean_by_deallocate(&mut survey);
+        self.forget_portals(sql);
+        if matches!(self.transaction, Transaction::Real(_)) {
+            self.bring_portals(backend, out);
+        }
         let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add_survey(&survey);
         segment.dropped.extend(self.take_effect(&survey, backend));
@@ -500,8 +527,8 @@ impl Conversation {
             return self.refuse_in_lost(&mut out.to_client);
         }
         let Some(backend) = backend else { return Step::Lease };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Step::Wait;
+        if let Some(step) = self.make_ready(backend, out) {
+            return step;
         }
         let mut segment = self.pipeline.open.take().unwrap_or_default();
         segment.add(&super::survey::Control::Bound, false);
@@ -536,63 +563,14 @@ impl Conversation {
         Step::Taken(Flow::Forward)
     }
 
-    /// Brings the leased connection to where this session's next statement can run on it.
-    ///
-    /// A statement must not follow settings that may be refused: it would run under those of
-    /// another client. So it waits for them; the replayed `BEGIN` travels with it.
-    pub(super) fn make_ready(&mut self, backend: &mut BackendState, out: &mut Output) -> Ready {
-        if !self.pipeline.is_empty() {
-            return Ready::Now;
+    /// What a simple query does to portals: the unnamed one goes, and all where no transaction
+    /// keeps them.
+    fn forget_portals(&mut self, sql: &[u8]) {
+        if self.transaction == Transaction::None && self.pipeline.is_empty() {
+            self.portals.clear();
+        } else if !everline_wire::sql::is_blank(sql) {
+            self.portals.remove(&b""[..]);
         }
-        if matches!(self.transaction, Transaction::None | Transaction::Virtual(_)) {
-            self.wear(backend, out);
-            if !self.pipeline.is_empty() {
-                return Ready::Dressing;
-            }
-        }
-        if let Transaction::Virtual(prefix) = &self.transaction {
-            frontend::query(&mut out.to_backend, prefix.sql());
-            self.pipeline.push(Request::Ours);
-            self.asks_read_only |= says_read_only(prefix.sql());
-            backend.unnamed_owner = None;
-            self.transaction.told(TransactionStatus::InTransaction);
-        }
-        Ready::Now
-    }
-
-    /// PostgreSQL's words when it did not take the session's settings.
-    pub fn take_undressed(&mut self) -> Option<(SqlState, String)> {
-        self.undressed.take()
-    }
-
-    /// Makes the connection wear this session's settings.
-    pub fn wear(&mut self, backend: &mut BackendState, out: &mut Output) {
-        let wanted = self.journal.committed();
-        if !Arc::ptr_eq(wanted, &backend.settings) {
-            let mut sql = Vec::new();
-            wanted.difference(&backend.settings, &mut sql);
-            let worn = std::mem::replace(&mut backend.settings, Arc::clone(wanted));
-            if !sql.is_empty() {
-                frontend::query(&mut out.to_backend, &sql);
-                self.pipeline.push(Request::Dress(worn));
-                backend.unnamed_owner = None;
-                return;
-            }
-        }
-        self.tell(backend, &mut out.to_client);
-    }
-
-    /// Tells the client the parameters that differ from what it was told last.
-    pub(super) fn tell(&mut self, backend: &BackendState, to_client: &mut BytesMut) {
-        if Arc::ptr_eq(&self.told, &backend.parameters) {
-            return;
-        }
-        for (name, value) in &*backend.parameters {
-            if self.told.get(name) != Some(value) {
-                backend::parameter_status(to_client, name, value);
-            }
-        }
-        self.told = Arc::clone(&backend.parameters);
     }
 
     /// What a statement does to the session at the moment it is forwarded.

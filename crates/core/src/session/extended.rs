@@ -7,13 +7,14 @@ use everline_wire::backend;
 use everline_wire::frontend::{self, Target};
 
 use super::backend_state::BackendState;
-use super::conversation::{Conversation, Flow, Incoming, Output, Ready, Step, malformed};
+use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
+use super::here::Portal;
 use super::pipeline::{Effects, Request};
 use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey, leads_out};
 use super::transaction::Transaction;
 use crate::limits::{
-    INSPECT_BYTES_MAX, PORTALS_MAX, PREPARED_BYTES_PER_CLIENT_MAX, PREPARED_PER_BACKEND_MAX,
+    INSPECT_BYTES_MAX, PREPARED_BYTES_PER_CLIENT_MAX, PREPARED_PER_BACKEND_MAX,
     PREPARED_STATEMENT_BYTES_MAX,
 };
 use crate::refusal::Refusal;
@@ -60,6 +61,9 @@ impl Conversation {
         }
         let parse = frontend::Parse::parse(message.body).map_err(malformed)?;
         let mut survey = Survey::of(parse.sql, false);
+        if self.parse_here(&parse, &survey, &mut out.to_client)? {
+            return ANSWERED;
+        }
         if self.is_lost() {
             if !survey.sole().is_some_and(leads_out) {
                 return self.refuse_lost(&mut out.to_client);
@@ -80,8 +84,8 @@ impl Conversation {
             backend::parse_complete(&mut out.to_client);
             return ANSWERED;
         };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready_for_extended(backend, out) {
+            return Ok(step);
         }
         self.pipeline.open.get_or_insert_default();
         if parse.name.is_empty() {
@@ -135,6 +139,19 @@ impl Conversation {
         Ok(())
     }
 
+    /// As [`Conversation::make_ready`], with the portals that were bound here.
+    fn make_ready_for_extended(
+        &mut self,
+        backend: &mut BackendState,
+        out: &mut Output,
+    ) -> Option<Step> {
+        let waits = self.make_ready(backend, out);
+        if waits.is_none() {
+            self.bring_portals(backend, out);
+        }
+        waits
+    }
+
     /// An unnamed Parse too long to be looked at whole.
     fn parse_cut(
         &mut self,
@@ -146,8 +163,8 @@ impl Conversation {
             return self.refuse_lost(&mut out.to_client);
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready_for_extended(backend, out) {
+            return Ok(step);
         }
         self.pipeline.open.get_or_insert_default();
         self.renew_unnamed(None);
@@ -158,7 +175,7 @@ impl Conversation {
         FORWARDED
     }
 
-    fn remember(&mut self, name: &[u8], statement: Statement) -> Result<(), Refusal> {
+    pub(super) fn remember(&mut self, name: &[u8], statement: Statement) -> Result<(), Refusal> {
         if name.is_empty() {
             self.renew_unnamed(Some(statement));
             return Ok(());
@@ -171,7 +188,7 @@ impl Conversation {
     }
 
     /// Prepares `statement` on the connection unless it is there, unseen by the client.
-    fn ensure_prepared(
+    pub(super) fn ensure_prepared(
         &mut self,
         statement: &Statement,
         backend: &mut BackendState,
@@ -272,21 +289,25 @@ impl Conversation {
         } else {
             self.names.get(bind.statement).cloned()
         };
+        if !message.is_cut() && self.bind_here(&bind, statement.as_ref(), &mut out.to_client)? {
+            return ANSWERED;
+        }
         let survey = statement.as_ref().map(|statement| Arc::clone(&statement.survey));
+        let portal = |survey| Portal { survey, here: None };
         if self.is_lost() {
             let Some(survey) = survey.filter(|s| s.sole().is_some_and(leads_out)) else {
                 return self.refuse_lost(&mut out.to_client);
             };
-            self.open_portal(bind.portal, Some(survey))?;
+            self.open_portal(bind.portal, Some(portal(survey)))?;
             backend::bind_complete(&mut out.to_client);
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready_for_extended(backend, out) {
+            return Ok(step);
         }
         self.pipeline.open.get_or_insert_default();
-        self.open_portal(bind.portal, survey)?;
+        self.open_portal(bind.portal, survey.map(portal))?;
         match statement {
             Some(statement) if !bind.statement.is_empty() => {
                 self.ensure_prepared(&statement, backend, out);
@@ -304,23 +325,8 @@ impl Conversation {
                 message.forward(&mut out.to_backend);
             }
         }
-        self.pipeline.push(Request::Bind);
+        self.pipeline.push(Request::Bind { ours: false });
         FORWARDED
-    }
-
-    fn open_portal(&mut self, portal: &[u8], survey: Option<Arc<Survey>>) -> Result<(), Refusal> {
-        match survey {
-            None => {
-                self.portals.remove(portal);
-            }
-            Some(survey) => {
-                if self.portals.len() >= PORTALS_MAX && !self.portals.contains_key(portal) {
-                    return Err(too_large("too many portals are open"));
-                }
-                self.portals.insert(portal.into(), survey);
-            }
-        }
-        Ok(())
     }
 
     pub(super) fn describe(
@@ -336,6 +342,9 @@ impl Conversation {
             return Ok(Step::Whole);
         }
         let describe = frontend::Describe::parse(message.body).map_err(malformed)?;
+        if self.describe_here(&describe, &mut out.to_client) {
+            return ANSWERED;
+        }
         if self.is_lost() {
             if describe.kind == Target::Statement {
                 backend::parameter_description(&mut out.to_client, &[]);
@@ -344,8 +353,8 @@ impl Conversation {
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready_for_extended(backend, out) {
+            return Ok(step);
         }
         self.pipeline.open.get_or_insert_default();
         match describe.kind {
@@ -373,7 +382,7 @@ impl Conversation {
     pub(super) fn execute(
         &mut self,
         message: &Incoming<'_>,
-        backend: Option<&mut BackendState>,
+        mut backend: Option<&mut BackendState>,
         out: &mut Output,
     ) -> Result<Step, Refusal> {
         if self.skips_open_segment() {
@@ -383,14 +392,17 @@ impl Conversation {
             return Ok(Step::Whole);
         }
         let execute = frontend::Execute::parse(message.body).map_err(malformed)?;
-        let survey = self.portals.get(execute.portal).cloned();
+        if let Some(step) = self.execute_here(execute.portal, backend.as_deref_mut(), out) {
+            return Ok(step);
+        }
+        let survey = self.portals.get(execute.portal).map(|portal| Arc::clone(&portal.survey));
         if self.is_lost() {
             let control = survey.as_deref().and_then(Survey::sole);
             return self.execute_lost(control, &mut out.to_client);
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
-        if self.make_ready(backend, out) == Ready::Dressing {
-            return Ok(Step::Wait);
+        if let Some(step) = self.make_ready_for_extended(backend, out) {
+            return Ok(step);
         }
         let mut dropped = Dropped::new();
         if let Some(survey) = survey {
@@ -424,6 +436,10 @@ impl Conversation {
             }
             Some(Control::Commit) => {
                 self.transaction = Transaction::None;
+                if self.policy.silent_rollback {
+                    backend::command_complete(out, "ROLLBACK");
+                    return ANSWERED;
+                }
                 self.refuse_lost(out)
             }
             Some(Control::Blank) => {
@@ -486,6 +502,9 @@ impl Conversation {
 
     pub(super) fn sync(&mut self, message: &Incoming<'_>, leased: bool, out: &mut Output) -> Step {
         if !leased || self.pipeline.is_empty() {
+            if self.transaction == Transaction::None {
+                self.portals.clear();
+            }
             backend::ready_for_query(&mut out.to_client, self.transaction.status());
             return Step::Taken(Flow::Discard);
         }

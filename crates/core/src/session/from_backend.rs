@@ -181,7 +181,7 @@ impl Conversation {
                 }
                 Some(
                     Request::Parse { .. }
-                    | Request::Bind
+                    | Request::Bind { .. }
                     | Request::DescribeStatement
                     | Request::DescribePortal
                     | Request::Execute(_)
@@ -234,7 +234,8 @@ impl Conversation {
                 _ => unexpected(),
             },
             tag::BIND_COMPLETE => match self.pipeline.pop() {
-                Some(Request::Bind) => Action::Forward,
+                Some(Request::Bind { ours: false }) => Action::Forward,
+                Some(Request::Bind { ours: true }) => Action::Swallow,
                 _ => unexpected(),
             },
             tag::CLOSE_COMPLETE => match self.pipeline.pop() {
@@ -343,7 +344,7 @@ impl Conversation {
                 }
                 Request::Execute(dropped) if !dropped.is_empty() => backend.spoiled = true,
                 Request::ParseAnswered { .. }
-                | Request::Bind
+                | Request::Bind { .. }
                 | Request::DescribeStatement
                 | Request::DescribePortal
                 | Request::Execute(_)
@@ -382,7 +383,7 @@ impl Conversation {
                     }
                 }
                 Request::Parse { name: None, .. }
-                | Request::Bind
+                | Request::Bind { .. }
                 | Request::DescribeStatement
                 | Request::DescribePortal
                 | Request::Close { .. }

@@ -134,10 +134,10 @@ impl Conversation {
                     ends = ends.saturating_add(1);
                     undone &= segment.fails_whole();
                 }
-                Request::Ours | Request::Dress(_) => return false,
+                Request::Ours | Request::Dress(_) | Request::Bind { ours: true } => return false,
                 Request::Parse { .. }
                 | Request::ParseAnswered { .. }
-                | Request::Bind
+                | Request::Bind { ours: false }
                 | Request::DescribeStatement
                 | Request::DescribePortal
                 | Request::Execute(_)

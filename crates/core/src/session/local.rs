@@ -9,6 +9,7 @@ use everline_wire::sqlstate::SqlState;
 
 use super::conversation::Conversation;
 use super::settings::Change;
+use super::survey::is_probe;
 use super::transaction::{Prefix, Transaction};
 use crate::limits::PREFIX_BYTES_MAX;
 use crate::refusal::Refusal;
@@ -38,7 +39,7 @@ impl Conversation {
     ///
     /// Nothing is owed when this is called, so the answer comes in its turn.
     pub(super) fn answer_query(&mut self, sql: &[u8], out: &mut BytesMut) -> bool {
-        if sql::begins_with_work(sql) && !self.is_lost() {
+        if sql::begins_with_work(sql) && !self.is_lost() && !self.policy.answer_select_1 {
             return false;
         }
         let mut statements = sql::statements(sql);
@@ -46,7 +47,14 @@ impl Conversation {
         let sole = statements.next().is_none();
         let answered = match first {
             None => {
-                backend::empty_query(out);
+                let answers = self.policy.local_probes || self.is_lost();
+                if answers {
+                    backend::empty_query(out);
+                }
+                answers
+            }
+            Some(statement) if self.is_probe(&statement, sole) => {
+                Self::answer_probe(out);
                 true
             }
             Some(statement) => match &self.transaction {
@@ -64,7 +72,7 @@ impl Conversation {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
-    fn answer_outside(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
+    pub(super) fn answer_outside(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
         match &statement.verb {
             Verb::Begin { plain: true, .. } => {
                 self.transaction = Transaction::Virtual(Prefix::begin(statement.text));
@@ -85,10 +93,15 @@ impl Conversation {
         }
     }
 
+    fn is_probe(&self, statement: &Statement<'_>, sole: bool) -> bool {
+        let outside = matches!(self.transaction, Transaction::None | Transaction::Virtual(_));
+        self.policy.answer_select_1 && sole && outside && is_probe(statement.text)
+    }
+
     /// Resets of a session that is not tied to a connection: its state lives here.
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
     fn answer_reset(&mut self, verb: &Verb<'_>, out: &mut BytesMut) -> bool {
-        if self.pins.leaves_state() {
+        if self.pins.leaves_state() || !self.policy.local_resets {
             return false;
         }
         let (change, tag) = match verb {
@@ -97,6 +110,7 @@ impl Conversation {
             Verb::Deallocate { name: None } => (Change::DeallocateAll, "DEALLOCATE ALL"),
             Verb::Unlisten { all: true } => (Change::UnlistenAll, "UNLISTEN"),
             Verb::CloseCursor { all: true } => {
+                self.portals.clear();
                 backend::command_complete(out, "CLOSE CURSOR ALL");
                 return true;
             }
@@ -104,6 +118,9 @@ impl Conversation {
         };
         if matches!(change, Change::DiscardAll | Change::DeallocateAll) {
             self.names.clear();
+        }
+        if change == Change::DiscardAll {
+            self.portals.clear();
         }
         let resets = matches!(change, Change::ResetAll | Change::DiscardAll);
         self.dress_first = resets && self.journal.has_changed();
@@ -128,7 +145,11 @@ impl Conversation {
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other verb needs a backend")]
-    fn answer_in_virtual(&mut self, statement: &Statement<'_>, out: &mut BytesMut) -> bool {
+    pub(super) fn answer_in_virtual(
+        &mut self,
+        statement: &Statement<'_>,
+        out: &mut BytesMut,
+    ) -> bool {
         let Transaction::Virtual(prefix) = &mut self.transaction else { return false };
         if prefix.sql().len().saturating_add(statement.text.len()) > PREFIX_BYTES_MAX {
             return false; // from here on the backend holds it
@@ -177,7 +198,11 @@ impl Conversation {
             }
             Verb::Commit { .. } => {
                 self.transaction = Transaction::None;
-                self.refuse_with(&Refusal::TransactionLost, out);
+                if self.policy.silent_rollback && sole {
+                    backend::command_complete(out, "ROLLBACK");
+                } else {
+                    self.refuse_with(&Refusal::TransactionLost, out);
+                }
                 true
             }
             Verb::RollbackTo(name) if sole && self.back_to(name) => {
@@ -194,7 +219,7 @@ impl Conversation {
     /// Goes from a lost transaction back to a savepoint set before its first real statement.
     pub(super) fn back_to(&mut self, savepoint: &str) -> bool {
         let Transaction::Lost(prefix) = &mut self.transaction else { return false };
-        if !prefix.roll_back_to(savepoint) {
+        if !self.policy.restart_savepoint || !prefix.roll_back_to(savepoint) {
             return false;
         }
         let prefix = std::mem::take(prefix);

@@ -161,10 +161,13 @@ fn owed(requests: VecDeque<Request>, open: Option<Segment>) -> Vec<Owed> {
                 let requests = std::mem::take(&mut unanswered);
                 all.push(Owed { requests, segment, end: End::Query });
             }
-            Request::Ours | Request::Dress(_) | Request::Close { ours: true } => {}
+            Request::Ours
+            | Request::Dress(_)
+            | Request::Close { ours: true }
+            | Request::Bind { ours: true } => {}
             Request::Parse { .. }
             | Request::ParseAnswered { .. }
-            | Request::Bind
+            | Request::Bind { ours: false }
             | Request::DescribeStatement
             | Request::DescribePortal
             | Request::Execute(_)
@@ -291,7 +294,7 @@ fn answer_rollback(owed: &Owed, out: &mut BytesMut) {
             Request::Parse { name: Some(_), .. } | Request::ParseAnswered { .. } => {
                 backend::parse_complete(out);
             }
-            Request::Bind => backend::bind_complete(out),
+            Request::Bind { ours: false } => backend::bind_complete(out),
             Request::DescribeStatement => {
                 backend::parameter_description(out, &[]);
                 backend::no_data(out);
@@ -302,6 +305,7 @@ fn answer_rollback(owed: &Owed, out: &mut BytesMut) {
                 backend::close_complete(out);
             }
             Request::Parse { name: None, .. }
+            | Request::Bind { ours: true }
             | Request::Close { ours: true }
             | Request::Ours
             | Request::Dress(_)

@@ -15,8 +15,10 @@
 
 pub mod backend_state;
 pub mod conversation;
+mod dress;
 mod extended;
 mod from_backend;
+mod here;
 mod kept;
 mod local;
 mod loss;

@@ -61,6 +61,9 @@ impl Model {
             tag::frontend::QUERY => {
                 let text = frontend::Query::parse(body).unwrap().sql;
                 self.statements.remove(&b""[..]);
+                if !sql::is_blank(text) {
+                    self.portals.remove(&b""[..]);
+                }
                 let outcome = self.query(text, out);
                 self.settle(outcome, out);
                 self.end_implicitly();
@@ -81,7 +84,14 @@ impl Model {
             tag::frontend::EXECUTE => {
                 let portal = frontend::Execute::parse(body).unwrap().portal.to_vec();
                 match self.portals.get(&portal).cloned() {
-                    Some(text) => self.run_all(&text, out),
+                    Some(text) => {
+                        let outcome = self.run_all(&text, out);
+                        // What has no rows can be run once; PostgreSQL calls it 55000.
+                        if outcome.is_ok() && !text.starts_with(b"S") {
+                            self.portals.remove(&portal);
+                        }
+                        outcome
+                    }
                     None => Err("34000"),
                 }
             }
@@ -271,6 +281,11 @@ impl Model {
                 self.statements.remove(name.as_bytes()).ok_or("26000")?;
                 "DEALLOCATE"
             }
+            Verb::Unlisten { all: true } => "UNLISTEN",
+            Verb::CloseCursor { all: true } => {
+                self.portals.clear();
+                "CLOSE CURSOR ALL"
+            }
             Verb::Show => {
                 let value = format!("{:?}", self.settings);
                 backend::row_description(out, &[Column::text("v")]);
@@ -359,7 +374,7 @@ impl World {
                         client.conversation.relay(state, &mut answers, &mut out.to_client);
                     assert_eq!(relayed, Relayed::All);
                 }
-                step @ (Step::Whole | Step::Close) => panic!("unexpected {step:?}"),
+                step @ (Step::Whole | Step::Hold | Step::Close) => panic!("unexpected {step:?}"),
             }
         }
         client.pooled.extend_from_slice(&out.to_client.split());
@@ -430,6 +445,9 @@ const TEXTS: &[&str] = &[
     "SET a.b TO 4; SELECT 1/0",
     "DEALLOCATE ALL",
     "DEALLOCATE p",
+    "BEGIN ISOLATION LEVEL SERIALIZABLE",
+    "UNLISTEN *",
+    "CLOSE ALL",
 ];
 
 fn message() -> impl Strategy<Value = BytesMut> {

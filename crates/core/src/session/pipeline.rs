@@ -27,8 +27,11 @@ pub enum Request {
         /// The client's name for it.
         name: Box<[u8]>,
     },
-    /// Bind.
-    Bind,
+    /// Bind; `ours` when the client has its answer already.
+    Bind {
+        /// Whether we sent it for ourselves.
+        ours: bool,
+    },
     /// Describe of a statement.
     DescribeStatement,
     /// Describe of a portal.
@@ -229,7 +232,7 @@ impl Pipeline {
             Request::Sync(segment) | Request::Query(segment) => Some(segment),
             Request::Parse { .. }
             | Request::ParseAnswered { .. }
-            | Request::Bind
+            | Request::Bind { .. }
             | Request::DescribeStatement
             | Request::DescribePortal
             | Request::Execute(_)
@@ -281,7 +284,7 @@ impl Pipeline {
                 Request::Query(_)
                 | Request::Parse { .. }
                 | Request::ParseAnswered { .. }
-                | Request::Bind
+                | Request::Bind { .. }
                 | Request::DescribeStatement
                 | Request::DescribePortal
                 | Request::Execute(_)

@@ -148,6 +148,10 @@ impl Script {
                 self.pending = Some(bytes);
                 Some("lease".to_owned())
             }
+            Step::Hold => {
+                self.pending = Some(bytes);
+                Some("hold".to_owned())
+            }
             Step::Whole => Some("whole".to_owned()),
             Step::Wait => {
                 self.pending = Some(bytes);

@@ -48,6 +48,11 @@ pub struct Survey {
     pub deallocates: Option<(Box<str>, Option<Box<Statement>>)>,
     /// Whether it holds a procedure or block, which may commit and fail later.
     pub calls: bool,
+    /// Whether it is one statement that may be answered without a backend, in some states of the
+    /// session.
+    pub here: bool,
+    /// Whether it is `SELECT 1`, and nothing else.
+    pub probe: bool,
     /// Whether it holds a DO block, which may leave anything on its connection.
     pub hides: bool,
     /// Whether it may make the transaction one that only reads.
@@ -68,6 +73,8 @@ impl Survey {
             survey.hides |= matches!(statement.verb, Verb::Do);
             survey.calls |= matches!(statement.verb, Verb::Do | Verb::Call);
             survey.asks_read_only |= asks_read_only(&statement);
+            survey.here = !cut && is_for_here(&statement.verb);
+            survey.probe = !cut && is_probe(statement.text);
             if let Verb::Savepoint(name) | Verb::Release(name) = &statement.verb {
                 survey.savepoints.push((&**name).into());
             }
@@ -82,11 +89,19 @@ impl Survey {
         }
         if survey.controls.len() != 1 {
             survey.deallocates = None;
+            survey.here = false;
+            survey.probe = false;
         }
         if survey.controls.is_empty() {
             survey.controls.push(if cut { Control::Free } else { Control::Blank });
         }
         survey
+    }
+
+    /// Whether there is no statement in it.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.sole() == Some(&Control::Blank)
     }
 
     /// Whether it holds the end of a transaction.
@@ -150,6 +165,33 @@ impl Survey {
             self.controls.push(Control::Begin);
         }
     }
+}
+
+/// Whether the text is `SELECT 1`.
+pub(super) fn is_probe(text: &[u8]) -> bool {
+    let Some((word, rest)) = text.split_at_checked(6) else { return false };
+    word.eq_ignore_ascii_case(b"select")
+        && rest.first().is_some_and(u8::is_ascii_whitespace)
+        && rest.trim_ascii() == b"1"
+}
+
+/// Whether a statement may be answered without a backend, in some states of the session.
+fn is_for_here(verb: &Verb<'_>) -> bool {
+    matches!(
+        verb,
+        Verb::Begin { plain: true, .. }
+            | Verb::Commit { chain: false }
+            | Verb::Rollback { chain: false }
+            | Verb::SetTransaction { plain: true }
+            | Verb::Savepoint(_)
+            | Verb::RollbackTo(_)
+            | Verb::Release(_)
+            | Verb::ResetAll
+            | Verb::DiscardAll
+            | Verb::Deallocate { name: None }
+            | Verb::Unlisten { all: true }
+            | Verb::CloseCursor { all: true }
+    )
 }
 
 /// Statements that change nothing but the session, whose changes are journalled.

@@ -76,6 +76,8 @@ pub struct Status {
     pub held: usize,
     /// Statements that have been held since the start.
     pub held_total: usize,
+    /// Bytes of the statements held at this moment.
+    pub held_bytes: usize,
     /// What is paused, in words.
     pub paused: Vec<String>,
     /// Statements refused with a code that invites a retry.
@@ -272,6 +274,7 @@ impl Observer {
             hold_s: live.terms.hold.as_secs_f64(),
             held: pools.held,
             held_total: pools.held_total,
+            held_bytes: pools.held_bytes,
             paused,
             retryable_total: total(&self.metrics.retryable),
             unknown_total: total(&self.metrics.unknown),

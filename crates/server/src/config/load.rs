@@ -5,16 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use everline_wire::auth::secret::{Secret, Verifier};
-use everline_wire::sqlstate::SqlState;
 
 use super::dsn::stolon::{self, Stolon};
 use super::dsn::{Dsn, DsnError, Surroundings};
 use super::given::{ConfigError, Given, GivenUser, Origin, Value};
 use super::value::{self, Zero};
 use super::{
-    AuthMethod, BackendConfig, Config, Credential, FailoverConfig, FrontendConfig, HaMode,
-    InFlightSelect, Listen, LogConfig, LogFormat, Percent, PoolConfig, PoolMode, ResolverChoice,
-    Source, TlsFiles, UnreplayableState, User, file,
+    AuthMethod, BackendConfig, Config, Credential, FrontendConfig, HaMode, Listen, LogConfig,
+    LogFormat, Percent, PoolConfig, PoolMode, ResolverChoice, Source, TlsFiles, User, file,
 };
 
 impl Config {
@@ -39,8 +37,8 @@ impl Config {
 /// Longest file with a token, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
-struct Layers<'a> {
-    given: &'a Given,
+pub(super) struct Layers<'a> {
+    pub(super) given: &'a Given,
     surroundings: &'a Surroundings<'a>,
 }
 
@@ -209,37 +207,11 @@ impl Layers<'_> {
         }
     }
 
-    fn failover(&self) -> Result<FailoverConfig, ConfigError> {
-        Ok(FailoverConfig {
-            hold: self.duration("failover_hold", Zero::Allowed)?,
-            pause_hold: self.duration("pause_hold_max", Zero::Refused)?,
-            in_flight_select: self.read("in_flight_select", |text| {
-                let words = [
-                    ("unknown", InFlightSelect::Unknown),
-                    ("retryable", InFlightSelect::Retryable),
-                ];
-                value::word(text, &words)
-            })?,
-            unreplayable_state: self.read("unreplayable_state", |text| {
-                let words = [
-                    ("close", UnreplayableState::Close),
-                    ("error", UnreplayableState::Error),
-                    ("ignore", UnreplayableState::Ignore),
-                ];
-                value::word(text, &words)
-            })?,
-            retryable: self.read("retryable_sqlstate", retryable)?,
-            in_transaction: self.read("in_transaction_sqlstate", retryable)?,
-            unknown: self.read("unknown_sqlstate", unknown)?,
-            startup: self.read("startup_sqlstate", value::sqlstate)?,
-        })
-    }
-
-    fn value(&self, key: &str) -> Result<&Value, ConfigError> {
+    pub(super) fn value(&self, key: &str) -> Result<&Value, ConfigError> {
         self.given.get(key).ok_or_else(|| ConfigError(format!("{key} is not given")))
     }
 
-    fn read<T>(
+    pub(super) fn read<T>(
         &self,
         key: &str,
         parse: impl FnOnce(&str) -> Result<T, String>,
@@ -249,11 +221,11 @@ impl Layers<'_> {
         parse(text).map_err(|problem| wrong(given, text, &problem))
     }
 
-    fn duration(&self, key: &str, zero: Zero) -> Result<Duration, ConfigError> {
+    pub(super) fn duration(&self, key: &str, zero: Zero) -> Result<Duration, ConfigError> {
         self.read(key, |text| value::duration(text, zero))
     }
 
-    fn number(&self, key: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
+    pub(super) fn number(&self, key: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
         self.read(key, |text| value::number(text, min..=max))
     }
 }
@@ -269,31 +241,6 @@ fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
         }
     }
     ConfigError::at(&given.origin, format!("{} {problem}", Quoted(text)))
-}
-
-/// Refuses the codes on which pools throw away every connection they have.
-fn retryable(text: &str) -> Result<SqlState, String> {
-    let state = value::sqlstate(text)?;
-    let evicts = state.class() == "53"
-        || [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN, SqlState::CANNOT_CONNECT_NOW]
-            .contains(&state);
-    if evicts {
-        return Err("would make connection pools throw their connections away (Npgsql clears the \
-                    pool, HikariCP evicts); 40001 is retried everywhere"
-            .to_owned());
-    }
-    Ok(state)
-}
-
-/// Refuses the codes on which drivers run a transaction again by themselves.
-fn unknown(text: &str) -> Result<SqlState, String> {
-    let state = value::sqlstate(text)?;
-    if state.class() == "40" && state != SqlState::STATEMENT_COMPLETION_UNKNOWN {
-        return Err("would make drivers repeat what may have been committed already; 08007 and \
-                    40003 say that the outcome is unknown"
-            .to_owned());
-    }
-    Ok(state)
 }
 
 fn user(given: &GivenUser) -> Result<User, ConfigError> {

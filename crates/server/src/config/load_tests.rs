@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use everline_wire::sqlstate::SqlState;
+
 use super::*;
 use crate::config::settings::{SETTINGS, find};
 
@@ -85,6 +87,57 @@ fn the_names_that_gel_documents_are_accepted() {
     assert_eq!(config.pool.connections_max, 17);
 }
 
+fn each_is_one_sentence(cases: &[(&str, &str, &str)]) {
+    for (key, value, expected) in cases {
+        let mut flags = vec![(*key, *value)];
+        if *key != "backend_dsn" {
+            flags.push(("backend_dsn", DSN));
+        }
+        let met = load(&flags, &[], "").unwrap_err();
+        assert!(met.starts_with(expected), "\nmet:      {met}\nexpected: {expected}");
+        assert!(!met.contains("hush") && !met.contains('\n'), "{met}");
+    }
+}
+
+#[test]
+fn what_clients_are_told_is_checked_too() {
+    each_is_one_sentence(&[
+        (
+            "retryable_sqlstate",
+            "57P01",
+            "--retryable-sqlstate: \"57P01\" would make connection pools throw",
+        ),
+        (
+            "sqlstate_preset",
+            "django",
+            "--sqlstate-preset: \"django\" has to be default or rails or",
+        ),
+        (
+            "retryable_message",
+            "the server went away",
+            "--retryable-message: \"the server went away\" has \"went away\" in it",
+        ),
+        (
+            "commit_in_lost_transaction",
+            "ignore",
+            "--commit-in-lost-transaction: \"ignore\" has to be error or rollback",
+        ),
+        ("restart_savepoint", "maybe", "--restart-savepoint: \"maybe\" has to be true or false"),
+        ("held_statements_max", "0", "--held-statements-max: \"0\""),
+        (
+            "retryable_sqlstate",
+            "08007",
+            "--retryable-sqlstate: 08007 would be both retryable_sqlstate and",
+        ),
+        ("unknown_sqlstate", "25006", "--unknown-sqlstate: \"25006\" would make drivers repeat"),
+        ("retryable_sqlstate", "57P03", "--retryable-sqlstate: \"57P03\" would make"),
+        ("in_transaction_sqlstate", "53300", "--in-transaction-sqlstate: \"53300\" would make"),
+        ("unknown_sqlstate", "40001", "--unknown-sqlstate: \"40001\" would make drivers repeat"),
+        ("unknown_sqlstate", "40P01", "--unknown-sqlstate: \"40P01\" would make drivers repeat"),
+        ("startup_sqlstate", "hello", "--startup-sqlstate: \"hello\" has to be an SQLSTATE"),
+    ]);
+}
+
 #[test]
 fn every_mistake_is_one_sentence_that_names_its_place() {
     let cases: &[(&str, &str, &str)] = &[
@@ -117,16 +170,6 @@ fn every_mistake_is_one_sentence_that_names_its_place() {
         ("log", "loud", "--log: \"loud\" has to be error, warn"),
         ("log_format", "xml", "--log-format: \"xml\" has to be human or json"),
         (
-            "retryable_sqlstate",
-            "57P01",
-            "--retryable-sqlstate: \"57P01\" would make connection pools throw",
-        ),
-        ("retryable_sqlstate", "57P03", "--retryable-sqlstate: \"57P03\" would make"),
-        ("in_transaction_sqlstate", "53300", "--in-transaction-sqlstate: \"53300\" would make"),
-        ("unknown_sqlstate", "40001", "--unknown-sqlstate: \"40001\" would make drivers repeat"),
-        ("unknown_sqlstate", "40P01", "--unknown-sqlstate: \"40P01\" would make drivers repeat"),
-        ("startup_sqlstate", "hello", "--startup-sqlstate: \"hello\" has to be an SQLSTATE"),
-        (
             "backend_dsn",
             "mysql://u:hush@h",
             "--backend-dsn: the scheme of the backend DSN is expected to be postgres://",
@@ -142,15 +185,7 @@ fn every_mistake_is_one_sentence_that_names_its_place() {
             "--workers: \"999999999999999999999999999999999999999999999999999999999999…\" has",
         ),
     ];
-    for (key, value, expected) in cases {
-        let mut flags = vec![(*key, *value)];
-        if *key != "backend_dsn" {
-            flags.push(("backend_dsn", DSN));
-        }
-        let met = load(&flags, &[], "").unwrap_err();
-        assert!(met.starts_with(expected), "\nmet:      {met}\nexpected: {expected}");
-        assert!(!met.contains("hush") && !met.contains('\n'), "{met}");
-    }
+    each_is_one_sentence(cases);
     let met = load(&[], &[("EVERLINE_BACKEND_DSN", DSN)], "\nworkers = 'x'").unwrap_err();
     assert!(met.starts_with("FILE line 2: workers: \"x\" has to be a number"), "{met}");
     let met = load(&[], &[("EDGEDB_SERVER_BACKEND_DSN", "x")], "").unwrap_err();
@@ -168,6 +203,30 @@ fn codes_that_are_safe_are_taken() {
         ("startup_sqlstate", "08001"),
     ];
     assert_eq!(load(&flags, &[], "").unwrap().failover.unknown.as_str(), "40003");
+}
+
+#[test]
+fn a_preset_stands_where_no_code_is_given() {
+    for (preset, given, expected) in [
+        ("default", None, "40001 40001 08007"),
+        ("rails", None, "40P01 40P01 08007"),
+        ("cockroach", None, "40001 40001 40003"),
+        ("disconnect", None, "08006 08006 08007"),
+        ("rails", Some(("unknown_sqlstate", "40003")), "40P01 40P01 40003"),
+        ("rails", Some(("in_transaction_sqlstate", "40001")), "40P01 40001 08007"),
+    ] {
+        let mut flags = vec![("backend_dsn", DSN), ("sqlstate_preset", preset)];
+        flags.extend(given);
+        let failover = load(&flags, &[], "").unwrap().failover;
+        let codes = [failover.retryable, failover.in_transaction, failover.unknown];
+        let codes: Vec<String> = codes.iter().map(ToString::to_string).collect();
+        assert_eq!(codes.join(" "), expected, "{preset} {given:?}");
+    }
+    // What the presets avoid is refused when it is brought about by hand.
+    let flags =
+        [("backend_dsn", DSN), ("sqlstate_preset", "disconnect"), ("unknown_sqlstate", "08006")];
+    let met = load(&flags, &[], "").unwrap_err();
+    assert!(met.starts_with("--unknown-sqlstate: 08006 would be both"), "{met}");
 }
 
 #[test]

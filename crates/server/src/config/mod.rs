@@ -1,6 +1,7 @@
 //! What the operator asked for, as types that cannot hold nonsense.
 
 pub mod dsn;
+mod failover;
 pub mod file;
 mod given;
 mod load;
@@ -10,6 +11,7 @@ mod value;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use everline_wire::auth::secret::{Secret, Verifier};
@@ -203,13 +205,18 @@ pub enum PoolMode {
 }
 
 /// What clients are told when the leader goes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each for itself")]
 pub struct FailoverConfig {
     /// `failover_hold`: how long a statement that was never sent waits for a leader; zero refuses
     /// it at once.
     pub hold: Duration,
     /// `pause_hold_max`: how long a statement waits for the end of a pause.
     pub pause_hold: Duration,
+    /// `held_statements_max`: statements held at the same time.
+    pub held_max: usize,
+    /// `held_bytes_max`: what they may hold in memory together, in bytes.
+    pub held_bytes_max: usize,
     /// `in_flight_select`.
     pub in_flight_select: InFlightSelect,
     /// `unreplayable_state`.
@@ -222,6 +229,27 @@ pub struct FailoverConfig {
     pub unknown: SqlState,
     /// `startup_sqlstate`: no leader to log in at.
     pub startup: SqlState,
+    /// `retryable_message`.
+    pub message: Arc<str>,
+    /// `commit_in_lost_transaction`.
+    pub lost_commit: LostCommit,
+    /// `restart_savepoint`.
+    pub restart_savepoint: bool,
+    /// `local_probes`.
+    pub local_probes: bool,
+    /// `local_resets`.
+    pub local_resets: bool,
+    /// `answer_select_1`.
+    pub answer_select_1: bool,
+}
+
+/// What a COMMIT in a lost transaction is told.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LostCommit {
+    /// The retryable error.
+    Error,
+    /// Success with the tag ROLLBACK, as in PostgreSQL's own failed transactions.
+    Rollback,
 }
 
 /// What a `SELECT` outside a transaction is told when it was sent and its answer is lost.

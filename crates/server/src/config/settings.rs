@@ -68,6 +68,11 @@ const fn switch(heading: &'static str, key: &'static str, doc: &'static str) -> 
     Setting { key, shape: Shape::Switch, value: "BOOL", default, heading, variables: &[], doc }
 }
 
+const fn on(heading: &'static str, key: &'static str, doc: &'static str) -> Setting {
+    let default = "on";
+    Setting { key, shape: Shape::Text, value: "on|off", default, heading, variables: &[], doc }
+}
+
 impl Setting {
     const fn or(self, variables: &'static [&'static str]) -> Self {
         Self { variables, ..self }
@@ -243,6 +248,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
     text(
         FAILOVER,
+        "held_statements_max",
+        "NUMBER",
+        "100000",
+        "The most statements that wait for a leader, or for the end of a pause, at the same time; a \
+         further one fails at once with a retryable error.",
+    ),
+    text(
+        FAILOVER,
+        "held_bytes_max",
+        "BYTES",
+        "268435456",
+        "What those statements may hold in memory together.",
+    ),
+    text(
+        FAILOVER,
         "in_flight_select",
         "WHAT",
         "unknown",
@@ -256,6 +276,53 @@ pub const SETTINGS: &[Setting] = &[
         "close",
         "What becomes of a session with temporary tables, session locks or WITH HOLD cursors when \
          its backend is lost: close it, answer one error, or ignore the loss.",
+    ),
+    text(
+        FAILOVER,
+        "sqlstate_preset",
+        "PRESET",
+        "default",
+        "Which codes go together, where they are not given one by one: default; rails, on which Rails \
+         repeats by itself (40P01); cockroach (40003 for an unknown outcome); disconnect, for clients \
+         that know nothing but a lost connection (08006).",
+    ),
+    text(
+        FAILOVER,
+        "retryable_message",
+        "TEXT",
+        "could not serialize access due to backend failover; restart transaction",
+        "What such an error says; some helpers look for words in it.",
+    ),
+    text(
+        FAILOVER,
+        "commit_in_lost_transaction",
+        "WHAT",
+        "error",
+        "What COMMIT in a lost transaction is told: error, or rollback for the tag ROLLBACK without an \
+         error, as PostgreSQL has it (psycopg and asyncpg take that for success).",
+    ),
+    on(
+        FAILOVER,
+        "restart_savepoint",
+        "Whether ROLLBACK TO a savepoint that was set before any real statement begins a lost \
+         transaction anew, as loops in CockroachDB's style need it.",
+    ),
+    on(
+        FAILOVER,
+        "local_probes",
+        "Whether empty queries, by which pools test connections, are answered without PostgreSQL.",
+    ),
+    on(
+        FAILOVER,
+        "local_resets",
+        "Whether RESET ALL, DISCARD ALL, UNLISTEN *, DEALLOCATE ALL and CLOSE ALL, by which pools \
+         reset connections, are answered without PostgreSQL where nothing of the session is there.",
+    ),
+    switch(
+        FAILOVER,
+        "answer_select_1",
+        "Answer SELECT 1 outside of real transactions without PostgreSQL: for pools that can test \
+         connections by nothing else. It then says nothing about the database.",
     ),
     text(
         FAILOVER,

@@ -10,7 +10,10 @@ fn every_setting_has_a_key_a_flag_an_environment_name_and_a_sentence() {
     let mut variables = BTreeSet::new();
     for setting in SETTINGS {
         let key = setting.key;
-        assert!(key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{key}");
+        assert!(
+            key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'),
+            "{key}"
+        );
         for command in [&command, check] {
             let mut arguments = command.get_arguments();
             let argument = arguments.find(|argument| argument.get_id() == key).expect(key);

@@ -25,7 +25,7 @@ use super::pump::{Leased, Wait, Woke};
 use super::roster::Presence;
 use super::{Context, login};
 use crate::backend::lease::{Backend, Lease};
-use crate::backend::pool::{LeaseError, Member};
+use crate::backend::pool::{LeaseError, Member, Terms};
 use crate::metrics::traffic::Traffic;
 use crate::net::end::End;
 use crate::net::stream::Stream;
@@ -215,28 +215,29 @@ impl Session {
                 return Next::Wait;
             }
             self.make_way();
-            if self.has_to_hold(header.tag) {
-                match self.hold_pinned().await {
-                    Ok(()) => {}
-                    Err(None) => return Next::End,
-                    Err(Some(error)) => {
-                        self.refuse(header.tag, &error);
-                        let here = Header::BYTES.saturating_add(here);
-                        self.taken(here, Flow::Discard, header.total().saturating_sub(here));
-                    }
-                }
-                continue;
-            }
             let end = Header::BYTES.saturating_add(here);
             let body = self.input.get(Header::BYTES..end).unwrap_or_default();
             let message = Incoming { tag: header.tag, body_bytes: header.body, body };
-            let state = self.lease.as_mut().map(|lease| &mut lease.backend().state);
+            let withheld = self.conversation.may_begin() && !self.may_dispatch();
+            let state = self.lease.as_mut().map(|lease| {
+                let state = &mut lease.backend().state;
+                state.withheld = withheld;
+                state
+            });
             let step = self.conversation.from_client(&message, state, &mut self.out);
             let missing = header.body.saturating_sub(here);
             match step {
                 Step::Taken(flow) => self.taken(end, flow, missing),
                 Step::Lease => match self.acquire().await {
                     Ok(lease) => self.attach(lease),
+                    Err(None) => return Next::End,
+                    Err(Some(error)) => {
+                        self.refuse(header.tag, &error);
+                        self.taken(end, Flow::Discard, missing);
+                    }
+                },
+                Step::Hold => match self.hold_pinned().await {
+                    Ok(()) => {}
                     Err(None) => return Next::End,
                     Err(Some(error)) => {
                         self.refuse(header.tag, &error);
@@ -309,7 +310,8 @@ impl Session {
         let slot = Arc::clone(&self.cancel.slot);
         let cancelled = slot.held.notified();
         let pools = Arc::clone(&self.context.pools);
-        let lease = again::lease(&pools, self.pool.id(), self.context.live().terms, self.again);
+        let terms = Terms { bytes: self.input.len(), ..self.context.live().terms };
+        let lease = again::lease(&pools, self.pool.id(), terms, self.again);
         let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         let outcome = tokio::select! {
@@ -334,15 +336,9 @@ impl Session {
         outcome
     }
 
-    /// Whether a session that is tied to its connection is about to send a first statement to a
-    /// leader of which nobody knows whether it is one.
-    fn has_to_hold(&self, message_tag: u8) -> bool {
-        let begins = [tag::QUERY, tag::PARSE, tag::BIND, tag::FUNCTION_CALL].contains(&message_tag);
-        begins
-            && self.lease.is_some()
-            && !self.conversation.awaits_backend()
-            && !self.conversation.in_transaction()
-            && !self.context.pools.target().is_available()
+    /// Whether something may begin on a connection that is leased already.
+    fn may_dispatch(&self) -> bool {
+        self.lease.is_none() || self.context.pools.target().is_available()
     }
 
     /// Waits for the leader with the lease in hand; it is lost if the epoch ends meanwhile.
@@ -351,7 +347,8 @@ impl Session {
         let ended = lease.backend().ended.clone();
         let pools = Arc::clone(&self.context.pools);
         let cancelled = self.cancel.slot.held.notified();
-        let available = pools.until_available(self.context.live().terms);
+        let terms = Terms { bytes: self.input.len(), ..self.context.live().terms };
+        let available = pools.until_available(terms);
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         let outcome = tokio::select! {
             biased; // the end of the epoch decides first

@@ -11,7 +11,8 @@ use super::RunError;
 use crate::backend::dial::Login;
 use crate::backend::pool::Terms;
 use crate::config::{
-    AuthMethod, Config, Credential, InFlightSelect, PoolMode, UnreplayableState, User as ConfigUser,
+    AuthMethod, Config, Credential, InFlightSelect, LostCommit, PoolMode, UnreplayableState,
+    User as ConfigUser,
 };
 use crate::frontend::{Live, Method, User};
 use crate::net::tls::FrontendTls;
@@ -25,6 +26,7 @@ pub(super) fn live(config: &Config) -> Result<Live, RunError> {
             hold: config.failover.hold,
             query_wait: config.pool.query_wait,
             pause: config.failover.pause_hold,
+            bytes: 0,
         },
         method: match config.frontend.auth {
             AuthMethod::ScramSha256 => Method::Scram,
@@ -48,6 +50,7 @@ fn policy(config: &Config) -> Policy {
             in_transaction: failover.in_transaction,
             unknown: failover.unknown,
             startup: failover.startup,
+            message: Arc::clone(&failover.message),
         },
         in_flight_select_retryable: failover.in_flight_select == InFlightSelect::Retryable,
         lost_state: match failover.unreplayable_state {
@@ -56,6 +59,11 @@ fn policy(config: &Config) -> Policy {
             UnreplayableState::Ignore => everline_core::session::LostState::Ignore,
         },
         session_pooling: config.pool.mode == PoolMode::Session,
+        silent_rollback: failover.lost_commit == LostCommit::Rollback,
+        restart_savepoint: failover.restart_savepoint,
+        local_probes: failover.local_probes,
+        local_resets: failover.local_resets,
+        answer_select_1: failover.answer_select_1,
     }
 }
 

@@ -50,6 +50,8 @@ pub struct Terms {
     pub query_wait: Duration,
     /// For the end of a pause.
     pub pause: Duration,
+    /// What it holds in memory meanwhile, in bytes.
+    pub bytes: usize,
 }
 
 /// Why there is no lease.
@@ -128,6 +130,8 @@ pub struct Pools {
     held: AtomicUsize,
     held_total: AtomicUsize,
     held_max: usize,
+    held_bytes: AtomicUsize,
+    held_bytes_max: usize,
     /// Changed under the lock of `inner` alone.
     pauses: watch::Sender<Arc<Pauses>>,
     /// A connection has come back or gone.
@@ -168,6 +172,8 @@ pub struct PoolSettings {
     pub idle_max: Duration,
     /// Statements held at the same time.
     pub held_max: usize,
+    /// What they may hold in memory together, in bytes.
+    pub held_bytes_max: usize,
 }
 
 /// How many sessions and connections there are.
@@ -177,6 +183,8 @@ pub struct PoolsStatus {
     pub held: usize,
     /// Statements that have waited for a leader since the start.
     pub held_total: usize,
+    /// Bytes of statements that are held at this moment.
+    pub held_bytes: usize,
     /// What is paused.
     pub pauses: Arc<Pauses>,
     /// The most connections that there may be, the system connection not counted.
@@ -243,6 +251,8 @@ impl Pools {
             held: AtomicUsize::new(0),
             held_total: AtomicUsize::new(0),
             held_max: settings.held_max,
+            held_bytes: AtomicUsize::new(0),
+            held_bytes_max: settings.held_bytes_max,
             pauses: watch::Sender::new(Arc::default()),
             returned: Notify::new(),
             gauges: Gauges {
@@ -323,6 +333,7 @@ impl Pools {
             budget: inner.plan.budget(),
             held: self.held.load(Ordering::Relaxed),
             held_total: self.held_total.load(Ordering::Relaxed),
+            held_bytes: self.held_bytes.load(Ordering::Relaxed),
             pools,
             pauses: self.pauses(),
         }
@@ -399,7 +410,7 @@ impl Pools {
             return Ok(lease);
         }
         let (mut targets, mut pauses) = (self.targets.clone(), self.pauses.subscribe());
-        let mut waiting = Waiting::new(self);
+        let mut waiting = Waiting::new(self, terms);
         let (grant, mut granted) = oneshot::channel();
         let _place = self.enqueue(pool, grant);
         self.tend();
@@ -430,7 +441,7 @@ impl Pools {
                     return Err(waiting.over());
                 },
                 _ = pauses.changed() => {}
-                () = sleep_until(waiting.deadline(terms)) => return Err(waiting.over()),
+                () = sleep_until(waiting.deadline()) => return Err(waiting.over()),
                 () = sleep_until(fence_looks), if fenced => {
                     // A fence that was moved on in the moment it was reached tells nobody.
                     self.tend();
@@ -449,7 +460,7 @@ impl Pools {
     /// Safe.
     pub async fn until_available(&self, terms: Terms) -> Result<(), LeaseError> {
         let mut targets = self.targets.clone();
-        let held = Held::begin(self)?;
+        let held = Held::begin(self, terms.bytes)?;
         while !targets.borrow_and_update().is_available() {
             let waited = held.since.elapsed();
             if waited >= terms.hold {

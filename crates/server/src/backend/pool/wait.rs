@@ -38,7 +38,7 @@ impl Pools {
     /// Safe.
     pub async fn reconsider(&self, epoch: u64, pause: Duration) -> Result<(), LeaseError> {
         let mut targets = self.targets.clone();
-        let _held = Held::begin(self)?;
+        let _held = Held::begin(self, 0)?;
         let another = targets.wait_for(|target| target.epoch != epoch);
         drop(timeout(pause, another).await); // whatever came of it, a lease is asked for next
         Ok(())
@@ -48,17 +48,21 @@ impl Pools {
 /// One statement that is held for want of a leader, counted while it is.
 pub(super) struct Held<'a> {
     pools: &'a Pools,
+    bytes: usize,
     pub since: Instant,
 }
 
 impl<'a> Held<'a> {
-    pub(super) fn begin(pools: &'a Pools) -> Result<Self, LeaseError> {
-        if pools.held.fetch_add(1, Ordering::Relaxed) >= pools.held_max {
-            pools.held.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn begin(pools: &'a Pools, bytes: usize) -> Result<Self, LeaseError> {
+        let held = Self { pools, bytes, since: Instant::now() };
+        let number = pools.held.fetch_add(1, Ordering::Relaxed);
+        let others = pools.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        // One that is too many is dropped, which takes it out of the count.
+        if number >= pools.held_max || others.saturating_add(bytes) > pools.held_bytes_max {
             return Err(LeaseError::TooManyHeld);
         }
         pools.held_total.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { pools, since: Instant::now() })
+        Ok(held)
     }
 }
 
@@ -66,6 +70,7 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.pools.held.fetch_sub(1, Ordering::Relaxed);
         self.pools.gauges.hold.observe(self.since.elapsed());
+        self.pools.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -84,6 +89,7 @@ pub(super) enum For {
 /// pause counts for none of the others.
 pub(super) struct Waiting<'a> {
     pools: &'a Pools,
+    terms: Terms,
     reason: For,
     /// Since when it waits for that.
     since: Instant,
@@ -95,10 +101,11 @@ pub(super) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub(super) fn new(pools: &'a Pools) -> Self {
+    pub(super) fn new(pools: &'a Pools, terms: Terms) -> Self {
         let now = Instant::now();
         Self {
             pools,
+            terms,
             reason: For::Connection,
             since: now,
             queued: now,
@@ -129,7 +136,7 @@ impl<'a> Waiting<'a> {
                 self.undisturbed = false;
                 self.since = now;
                 if self.held.is_none() {
-                    self.held = Some(Held::begin(self.pools)?);
+                    self.held = Some(Held::begin(self.pools, self.terms.bytes)?);
                 }
             }
         }
@@ -137,7 +144,8 @@ impl<'a> Waiting<'a> {
     }
 
     /// When it has waited long enough.
-    pub(super) fn deadline(&self, terms: Terms) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
+        let terms = self.terms;
         self.since
             + match self.reason {
                 For::Connection => terms.query_wait,
