@@ -26,13 +26,13 @@ const LOGGED_IN: &[&str] =
     &["R[SCRAM-SHA-256]", "R[sasl continue]", "R[sasl final]", "R[ok]", "Z[I]"];
 
 /// A cluster and Everline in front of it.
-struct Front {
-    everline: Everline,
-    cluster: Cluster,
+pub(crate) struct Front {
+    pub(crate) everline: Everline,
+    pub(crate) cluster: Cluster,
 }
 
 impl Front {
-    async fn start(launch: impl FnOnce(Launch) -> Launch) -> Result<Self> {
+    pub(crate) async fn start(launch: impl FnOnce(Launch) -> Launch) -> Result<Self> {
         let cluster = Cluster::start(ClusterOptions::single()).await?;
         let prepared = crate::scene::launch(&dsn("127.0.0.2", cluster.port()));
         let everline = launch(prepared).start().await?;
@@ -40,7 +40,7 @@ impl Front {
         Ok(Self { everline, cluster })
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.everline.address()
     }
 }
@@ -52,7 +52,7 @@ impl Drop for Front {
 }
 
 /// A file of this run, readable by its owner alone.
-fn file(name: &str, content: &str) -> Result<PathBuf> {
+pub(crate) fn file(name: &str, content: &str) -> Result<PathBuf> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let path = run_directory()?.join(name);
     let wrong = |source| Error::Io { what: path.display().to_string(), source };
@@ -76,7 +76,7 @@ async fn login(
 }
 
 /// As [`login`] over a connection of its own, with how that ends.
-async fn outcome(
+pub(crate) async fn outcome(
     address: SocketAddr,
     user: &str,
     password: &str,

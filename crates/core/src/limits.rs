@@ -55,11 +55,6 @@ pub const PREFIX_BYTES_MAX: usize = 16 * 1024;
 /// Named portals whose statements are remembered for one client's open transaction.
 pub const PORTALS_MAX: usize = 1_000;
 
-/// How long a client may take from accept to the end of its login.
-///
-/// PostgreSQL's `authentication_timeout`.
-pub const LOGIN_MAX: Duration = Duration::from_mins(1);
-
 /// Connections beyond `clients_max` that may be at their first packets: a cancel request must get
 /// through when every place is taken.
 pub const NEWCOMERS_MAX: usize = 256;

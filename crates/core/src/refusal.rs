@@ -112,6 +112,29 @@ pub enum Refusal {
     /// An administrator ended the session.
     #[error("terminating connection due to administrator command")]
     Killed,
+    /// A database or a user has as many clients as it may have.
+    #[error("too many connections for {whose} \"{name}\"")]
+    TooManyClientsOf {
+        /// `database` or `role`.
+        whose: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A client has said nothing for longer than it may.
+    #[error("terminating connection due to idle-session timeout")]
+    IdleTooLong,
+    /// As [`Refusal::IdleTooLong`], in the middle of a transaction.
+    #[error("terminating connection due to idle-in-transaction timeout")]
+    IdleInTransactionTooLong,
+    /// A statement was cancelled because it took too long, and has not ended even so.
+    #[error("terminating connection: the statement ran for longer than query_timeout")]
+    QueryTooLong,
+    /// The database is not among those that are served.
+    #[error("database \"{name}\" does not exist")]
+    NoSuchDatabase {
+        /// Its name.
+        name: String,
+    },
     /// The server is on its way out.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -154,7 +177,17 @@ impl Refusal {
             Self::StateLost { .. } | Self::Killed | Self::ShuttingDown => {
                 (SqlState::ADMIN_SHUTDOWN, Severity::Fatal, Retry::Safe)
             }
-            Self::TooManyClients => (SqlState::TOO_MANY_CONNECTIONS, Severity::Fatal, Retry::Safe),
+            Self::TooManyClients | Self::TooManyClientsOf { .. } => {
+                (SqlState::TOO_MANY_CONNECTIONS, Severity::Fatal, Retry::Safe)
+            }
+            Self::IdleTooLong => (SqlState::IDLE_SESSION_TIMEOUT, Severity::Fatal, Retry::Safe),
+            Self::IdleInTransactionTooLong => {
+                (SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT, Severity::Fatal, Retry::Safe)
+            }
+            Self::QueryTooLong => (SqlState::QUERY_CANCELED, Severity::Fatal, Retry::Unsafe),
+            Self::NoSuchDatabase { .. } => {
+                (SqlState::INVALID_CATALOG_NAME, Severity::Fatal, Retry::Useless)
+            }
             Self::Protocol { .. } => {
                 (SqlState::PROTOCOL_VIOLATION, Severity::Fatal, Retry::Useless)
             }
@@ -217,6 +250,11 @@ impl Refusal {
             | Self::Cancelled
             | Self::TooManyClients
             | Self::Killed
+            | Self::TooManyClientsOf { .. }
+            | Self::IdleTooLong
+            | Self::IdleInTransactionTooLong
+            | Self::QueryTooLong
+            | Self::NoSuchDatabase { .. }
             | Self::ShuttingDown
             | Self::Protocol { .. }
             | Self::TooLarge { .. }

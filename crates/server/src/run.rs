@@ -32,9 +32,6 @@ use crate::sources::proxy::{Proxy, SourceError};
 use crate::sources::status::SourceHandle;
 use crate::supervisor::{self, Control, Fence, Supervisor};
 
-/// After how long without use a backend connection is closed.
-const IDLE_MAX: Duration = Duration::from_mins(10);
-
 /// How long open transactions may go on after we were told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
@@ -269,7 +266,9 @@ fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observe
         connections_max,
         dials_max: DIALS_MAX,
         dial_timeout: config.backend.dial_timeout,
-        idle_max: IDLE_MAX,
+        idle_max: config.pool.idle_max,
+        lifetime_max: config.pool.lifetime_max,
+        waiters_max: config.pool.waiters_max,
         held_max: config.failover.held_max,
         held_bytes_max: config.failover.held_bytes_max,
     };

@@ -16,10 +16,11 @@ pub struct File {
 }
 
 impl File {
-    /// Whether it holds nothing but tests.
+    /// Whether it holds nothing but tests, or what is run by hand.
     #[must_use]
     pub fn is_test(&self) -> bool {
-        self.path.ends_with("_tests.rs") || self.path.starts_with("tests/")
+        let beside = ["/tests/", "/examples/"].iter().any(|part| self.path.contains(part));
+        beside || self.path.ends_with("_tests.rs") || self.path.starts_with("tests/")
     }
 
     /// Whether it belongs to one of these packages' sources, named by their directories.

@@ -25,7 +25,7 @@ code 2. `everline check` with the same flags reads everything, connects, and say
 ";
 
 const END: &str = "
-## Users
+## Users and databases
 
 The file may name further users, each in a table of its own:
 
@@ -38,6 +38,29 @@ password = \"…\"
 name = \"batch\"
 password_file = \"batch.password\"  # beside the file; the first line counts
 ```
+
+Users and databases may have settings of their own; a user's word comes before the database's, that
+before the one for all. `databases.'*'` is every database that is not named.
+
+```toml
+[databases.shop]
+backend_database = \"shop_2\"      # what it is called at PostgreSQL, if not the same
+pool_mode = \"session\"
+pool_size_min = 2
+pool_size_max = 20                # of each of its pools
+connections_max = 30              # of all its pools together
+clients_max = 500
+
+[[users]]
+name = \"batch\"
+password_file = \"batch.password\"
+connections_max = 5
+query_timeout = \"10m\"
+```
+
+The keys are `pool_mode`, `pool_size_min`, `pool_size_max`, `connections_max`, `clients_max`,
+`query_wait_timeout`, `query_timeout`, `idle_in_transaction_timeout`, `client_idle_timeout`, for
+databases `backend_database` too.
 
 A `password` may also be what PostgreSQL stores in its place (`SCRAM-SHA-256$…`): it checks
 clients, but logs in nowhere, so statements of that user are refused unless PostgreSQL trusts us.

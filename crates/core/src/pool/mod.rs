@@ -1,5 +1,6 @@
 //! Who gets which backend connection: the second machine of the core.
 
+mod demand;
 pub mod plan;
 
-pub use plan::{Plan, PoolId, Verdict};
+pub use plan::{GroupId, Limits, Plan, PoolId, Returned, Verdict};

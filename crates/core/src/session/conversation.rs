@@ -15,68 +15,13 @@ use super::here::Portal;
 use super::kept::Kept;
 use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request};
+use super::policy::{Lending, Policy};
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
 use super::survey::{Survey, leads_out};
 use super::transaction::Transaction;
 use crate::limits::PIPELINE_REQUESTS_MAX;
-use crate::refusal::{Codes, Refusal};
-
-/// What the operator has chosen for conversations.
-#[derive(Clone, Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "settings, each for itself")]
-pub struct Policy {
-    /// SQLSTATEs of refusals.
-    pub codes: Codes,
-    /// Whether a provably read-only statement in flight outside a transaction is answered with
-    /// the retryable code (`in_flight_select = retryable`).
-    pub in_flight_select_retryable: bool,
-    /// What becomes of a session whose state cannot be brought to the next leader
-    /// (`unreplayable_state`).
-    pub lost_state: LostState,
-    /// Whether a lease lasts as long as the session.
-    pub session_pooling: bool,
-    /// Whether a COMMIT in a lost transaction answers as in PostgreSQL's own failed transactions,
-    /// with the tag ROLLBACK and no error (`commit_in_lost_transaction = rollback`).
-    pub silent_rollback: bool,
-    /// Whether a lost transaction begins anew at a savepoint that was set before its first real
-    /// statement (`restart_savepoint`).
-    pub restart_savepoint: bool,
-    /// Whether texts without a statement are answered here (`local_probes`).
-    pub local_probes: bool,
-    /// Whether resets are answered here (`local_resets`).
-    pub local_resets: bool,
-    /// Whether `SELECT 1` is answered here (`answer_select_1`).
-    pub answer_select_1: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            codes: Codes::default(),
-            in_flight_select_retryable: false,
-            lost_state: LostState::Close,
-            session_pooling: false,
-            silent_rollback: false,
-            restart_savepoint: true,
-            local_probes: true,
-            local_resets: true,
-            answer_select_1: false,
-        }
-    }
-}
-
-/// What a session is told whose state went with its backend connection.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum LostState {
-    /// It ends with FATAL 57P01 at its next message.
-    #[default]
-    Close,
-    /// Its next statement is refused once, with the code for lost transactions.
-    Error,
-    /// Nothing.
-    Ignore,
-}
+use crate::refusal::Refusal;
 
 /// One message of the client: its header, and as much of its body as has been read.
 #[derive(Clone, Copy, Debug)]
@@ -222,7 +167,7 @@ impl Conversation {
         told: Arc<Parameters>,
     ) -> Self {
         let mut pins = Pins::default();
-        if policy.session_pooling {
+        if policy.lending == Lending::Session {
             pins.add(Pins::SESSION_MODE);
         }
         Self {
@@ -358,6 +303,9 @@ impl Conversation {
             self.refuse_as(message.tag, &report, &mut out.to_client);
             return Step::Taken(Flow::Discard);
         }
+        if let Some(step) = self.refuse_transaction(message, &mut out.to_client) {
+            return step;
+        }
         let fresh = self.pipeline.is_empty() && self.transaction == Transaction::None;
         if fresh {
             self.kept.begin(message, self.pins);
@@ -406,7 +354,7 @@ impl Conversation {
         self.end_refused(message_tag, out);
     }
 
-    fn end_refused(&mut self, message_tag: u8, out: &mut BytesMut) {
+    pub(super) fn end_refused(&mut self, message_tag: u8, out: &mut BytesMut) {
         self.dress_first = false;
         match message_tag {
             tag::QUERY | tag::FUNCTION_CALL => {

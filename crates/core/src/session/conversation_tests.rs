@@ -234,7 +234,7 @@ fn what_ties_a_session_keeps_its_connection() {
 
 #[test]
 fn session_pooling_keeps_the_connection_of_an_ordinary_session() {
-    let policy = Policy { session_pooling: true, ..Policy::default() };
+    let policy = Policy { lending: super::super::Lending::Session, ..Policy::default() };
     check_with(
         policy,
         "> Q:SELECT 1                          | lease

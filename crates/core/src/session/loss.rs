@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 use everline_wire::backend::{self, TransactionStatus};
 
-use super::conversation::{Conversation, LostState, Phase, Policy};
+use super::conversation::{Conversation, Phase};
 use super::pipeline::{Effects, Request, Segment};
+use super::policy::{LostState, Policy};
 use super::transaction::{Prefix, Transaction};
 use crate::refusal::{Refusal, Retry};
 

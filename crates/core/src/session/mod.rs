@@ -26,13 +26,16 @@ mod loss;
 mod model_tests;
 pub mod pin;
 pub mod pipeline;
+pub mod policy;
 #[cfg(test)]
 mod script_tests;
 pub mod settings;
+mod statement_mode;
 pub mod statements;
 pub mod survey;
 pub mod transaction;
 
 pub use backend_state::BackendState;
-pub use conversation::{Conversation, Flow, Incoming, LostState, Output, Policy, Step, Tally};
+pub use conversation::{Conversation, Flow, Incoming, Output, Step, Tally};
 pub use from_backend::{Loss, Relayed};
+pub use policy::{Lending, LostState, Policy};

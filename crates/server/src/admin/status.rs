@@ -241,7 +241,7 @@ impl Observer {
             draining: self.drain.is_cancelled(),
             leader: place.as_deref(),
             held: pools.held,
-            hold: live.terms.hold,
+            hold: live.hold,
             announced: self.source.is_some(),
             exhausted: sum.waiting > 0 && sum.lent >= pools.budget,
         };
@@ -271,7 +271,7 @@ impl Observer {
             clients_waiting: sum.waiting,
             clients_max: live.clients_max,
             accepted_total: total(&self.metrics.accepted),
-            hold_s: live.terms.hold.as_secs_f64(),
+            hold_s: live.hold.as_secs_f64(),
             held: pools.held,
             held_total: pools.held_total,
             held_bytes: pools.held_bytes,

@@ -45,6 +45,10 @@ pub struct Backend {
     pub place: Arc<Place>,
     /// Since when nobody uses it.
     pub idle_since: Instant,
+    /// Since when somebody does, if somebody does.
+    pub lent_at: Instant,
+    /// When it has lived long enough; `None`: never.
+    pub until: Option<Instant>,
     /// Until when the leader it leads to is vouched for.
     pub fence: Fence,
     registration: Registration,
@@ -82,6 +86,7 @@ impl Backend {
         target: &Target,
         registration: Registration,
         open: TaskTrackerToken,
+        until: Option<Instant>,
     ) -> Self {
         let Connection { stream, read, endpoint, key, parameters } = connection;
         let parameters =
@@ -98,6 +103,8 @@ impl Backend {
             end: End::of(&target.ended),
             place: Arc::new(place),
             idle_since: now,
+            lent_at: now,
+            until,
             fence: target.fence.clone(),
             registration,
         }

@@ -29,7 +29,14 @@ fn every_shape_of_a_value() {
     assert_eq!(one(&given, "enable_backend_adaptive_ha"), ["true"]);
     assert_eq!(one(&given, "listen"), ["127.0.0.1:1", "unix:/run"]);
     assert_eq!(one(&read_text("listen = '[::1]:5'").unwrap(), "listen"), ["[::1]:5"]);
-    let users: Vec<_> = given.users.iter().map(|u| (u.name.as_str(), u.secret.reveal())).collect();
+    let own = read_text("[databases.'a b']\nbackend_database='c'\nclients_max=3\n").unwrap();
+    assert_eq!(own.databases[0].name, "a b");
+    assert_eq!(own.databases[0].own["clients_max"].texts, ["3"]);
+    let users: Vec<_> = given
+        .users
+        .iter()
+        .map(|u| (u.name.as_str(), u.secret.as_ref().unwrap().reveal()))
+        .collect();
     assert_eq!(users, [("a", "b"), ("c", "d")]);
 }
 
@@ -60,8 +67,14 @@ fn every_mistake_has_its_line() {
         ("users = 1", "everline.toml line 1: users: users are written as [[users]] tables"),
         (
             "[[users]]\nname='a'",
-            "everline.toml line 1: users: a user wants either password or password_file",
+            "everline.toml line 1: users: a user wants password or password_file, or settings",
         ),
+        (
+            "[databases.shop]\npool_size_mx=1",
+            "everline.toml line 2: pool_size_mx: there is no such key of a database; did you mean pool_size_max?",
+        ),
+        ("databases = 1", "everline.toml line 1: databases: a database is written as"),
+        ("[databases]\nshop = 1", "everline.toml line 2: shop: a database is written as"),
         (
             "[[users]]\nname='a'\npassword='x'\npassword_file='y'",
             "everline.toml line 1: users: a user wants either",
@@ -95,7 +108,7 @@ fn a_password_file_counts_from_the_directory_of_the_file() {
     std::fs::write(&path, "[[users]]\nname='a'\npassword_file='secret'\n").unwrap();
     let mut given = Given::default();
     read(&path, &mut given).unwrap();
-    assert_eq!(given.users[0].secret.reveal(), "s3cret");
+    assert_eq!(given.users[0].secret.as_ref().unwrap().reveal(), "s3cret");
     let error = read(&directory.path().join("none.toml"), &mut given).unwrap_err();
     assert!(error.to_string().contains("none.toml: No such file"), "{error}");
 }

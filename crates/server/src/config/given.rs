@@ -64,7 +64,18 @@ pub(super) struct GivenUser {
     pub origin: Origin,
     pub name: String,
     /// A password or a stored verifier.
-    pub secret: Secret,
+    pub secret: Option<Secret>,
+    pub own: Owned,
+}
+
+/// What a user or a database has of its own, by key.
+pub(super) type Owned = BTreeMap<&'static str, Value>;
+
+/// A database as the file has it.
+#[derive(Clone, Debug)]
+pub(super) struct GivenDatabase {
+    pub name: String,
+    pub own: Owned,
 }
 
 /// The settings of all layers; what was added first wins.
@@ -72,6 +83,7 @@ pub(super) struct GivenUser {
 pub struct Given {
     values: BTreeMap<&'static str, Value>,
     pub(super) users: Vec<GivenUser>,
+    pub(super) databases: Vec<GivenDatabase>,
 }
 
 impl fmt::Debug for Given {

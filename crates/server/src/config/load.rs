@@ -12,7 +12,7 @@ use super::given::{ConfigError, Given, GivenUser, Origin, Value};
 use super::value::{self, Zero};
 use super::{
     AuthMethod, BackendConfig, Config, Credential, FrontendConfig, HaMode, Listen, LogConfig,
-    LogFormat, Percent, PoolConfig, PoolMode, ResolverChoice, Source, TlsFiles, User, file,
+    LogFormat, Percent, ResolverChoice, Source, TlsFiles, User, file,
 };
 
 impl Config {
@@ -49,16 +49,7 @@ impl Layers<'_> {
         Ok(Config {
             backend,
             frontend,
-            pool: PoolConfig {
-                mode: self.read("pool_mode", |text| {
-                    let modes =
-                        [("transaction", PoolMode::Transaction), ("session", PoolMode::Session)];
-                    value::word(text, &modes)
-                })?,
-                // One is the system connection; what is lent has to be one at least.
-                connections_max: self.number("max_backend_connections", 2, 100_000)?,
-                query_wait: self.duration("query_wait_timeout", Zero::Refused)?,
-            },
+            pool: self.pool()?,
             failover: self.failover()?,
             http_listen: self.read("http_listen", |text| match text.trim() {
                 "off" => Ok(None),
@@ -163,7 +154,8 @@ impl Layers<'_> {
                 [("scram-sha-256", AuthMethod::ScramSha256), ("trust", AuthMethod::Trust)];
             value::word(text, &methods)
         })?;
-        let users = self.given.users.iter().map(user).collect::<Result<Vec<_>, _>>()?;
+        let users = self.given.users.iter().filter_map(|given| user(given).transpose());
+        let users = users.collect::<Result<Vec<_>, _>>()?;
         if auth == AuthMethod::ScramSha256 && users.is_empty() && dsn.own_password().is_none() {
             return Err(ConfigError(format!(
                 "nobody could log in: there is no password for user {} of the backend DSN and no \
@@ -177,6 +169,8 @@ impl Layers<'_> {
             auth,
             users,
             clients_max: self.number("clients_max", 1, 1_000_000)?,
+            login: self.duration("login_timeout", Zero::Refused)?,
+            message_bytes_max: self.number("message_bytes_max", 1024, 0x3fff_ffff)?,
         })
     }
 
@@ -231,7 +225,7 @@ impl Layers<'_> {
 }
 
 /// `--failover-hold: "5" has to be …`
-fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
+pub(super) fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
     struct Quoted<'a>(&'a str);
     impl fmt::Display for Quoted<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -243,8 +237,9 @@ fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
     ConfigError::at(&given.origin, format!("{} {problem}", Quoted(text)))
 }
 
-fn user(given: &GivenUser) -> Result<User, ConfigError> {
-    let secret = given.secret.reveal();
+fn user(given: &GivenUser) -> Result<Option<User>, ConfigError> {
+    let Some(secret) = &given.secret else { return Ok(None) };
+    let secret = secret.reveal();
     let credential = match secret.parse::<Verifier>() {
         Ok(Verifier::Md5(_)) => {
             let problem = "an MD5 hash cannot check a SCRAM login: give the password or a \
@@ -257,7 +252,7 @@ fn user(given: &GivenUser) -> Result<User, ConfigError> {
         }
         Err(_) => Credential::Password(Secret::plain(secret.to_owned())),
     };
-    Ok(User { name: given.name.clone(), credential })
+    Ok(Some(User { name: given.name.clone(), credential }))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use everline_wire::sqlstate::SqlState;
 
 use super::*;
+use crate::config::PoolMode;
 use crate::config::settings::{SETTINGS, find};
 
 const DSN: &str = "postgres://app:secret@db.example/app";
@@ -38,7 +39,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.frontend.auth, AuthMethod::ScramSha256);
     assert_eq!(config.http_listen.unwrap().to_string(), "127.0.0.1:6433");
     assert_eq!(config.pool.connections_max, 50);
-    assert_eq!(config.pool.query_wait, Duration::from_mins(2));
+    assert_eq!(config.pool.sharing.all.query_wait, Duration::from_mins(2));
     assert_eq!(config.failover.hold, Duration::from_secs(5));
     assert_eq!(config.failover.unknown, SqlState::TRANSACTION_RESOLUTION_UNKNOWN);
     assert_eq!(config.log.filter, "info");
@@ -162,7 +163,7 @@ fn every_mistake_is_one_sentence_that_names_its_place() {
         ("listen", "here", "--listen: \"here\" has to be an IP address with a port"),
         ("listen", "127.0.0.1:1,127.0.0.1:1", "--listen: \"127.0.0.1:1\" is given twice"),
         ("http_listen", "on", "--http-listen: \"on\" has to be an IP address"),
-        ("pool_mode", "statement", "--pool-mode: \"statement\" has to be transaction or session"),
+        ("pool_mode", "all", "--pool-mode: \"all\" has to be transaction or session or statement"),
         ("auth", "md5", "--auth: \"md5\" has to be scram-sha-256 or trust"),
         ("resolver", "1.1.1.1", "--resolver: \"1.1.1.1\" has to be system or the ADDRESS:PORT"),
         ("tls_cert", "a.pem", "--tls-cert: wants tls_key beside it"),
@@ -309,5 +310,44 @@ fn a_stolon_dsn_brings_its_source_and_its_token_from_wherever_it_is() {
     ] {
         let error = load(&[("backend_dsn", STOLON), (key, value)], &[], "").unwrap_err();
         assert!(error.contains(says), "{error}");
+    }
+}
+
+#[test]
+fn databases_and_users_have_settings_of_their_own() {
+    let file = "
+        pool_size_max = 8
+        only_listed_databases = true
+        [databases.shop]
+        backend_database = 'shop_2'
+        pool_mode = 'session'
+        connections_max = 5
+        [databases.'*']
+        pool_size_min = 1
+        [[users]]
+        name = 'batch'
+        password = 'secret'
+        pool_mode = 'statement'
+        query_timeout = '5s'
+        [[users]]
+        name = 'no secret'
+        clients_max = 3
+    ";
+    let config = load(&[("backend_dsn", DSN)], &[], file).unwrap();
+    let sharing = config.pool.sharing;
+    assert_eq!(sharing.backend_name("shop"), "shop_2");
+    assert_eq!(sharing.bounds("shop", "x").mode, PoolMode::Session);
+    assert_eq!(sharing.bounds("shop", "batch").mode, PoolMode::Statement);
+    assert_eq!(sharing.bounds("else", "x").size_min, 1);
+    assert_eq!(sharing.bounds("else", "no secret").user_clients_max, Some(3));
+    assert_eq!(config.frontend.users.len(), 1, "who has no secret is not one to log in");
+    for (line, problem) in [
+        ("[databases.a]\npool_mode='all'", "FILE line 2: pool_mode: \"all\" has to be transaction"),
+        ("[databases.a]\nclients_max=0", "FILE line 2: clients_max: \"0\" has to be a number"),
+        ("[databases.a]\nquery_wait_timeout='0s'", "FILE line 2: query_wait_timeout: \"0s\" has"),
+        ("[databases.a]\nbackend_database=''", "FILE line 2: backend_database: \"\" is no name"),
+    ] {
+        let met = load(&[("backend_dsn", DSN)], &[], line).unwrap_err();
+        assert!(met.starts_with(problem), "{met}");
     }
 }

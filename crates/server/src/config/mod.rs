@@ -5,7 +5,10 @@ mod failover;
 pub mod file;
 mod given;
 mod load;
+mod load_pool;
 pub mod settings;
+pub mod sharing;
+mod tables;
 mod value;
 
 use std::fmt;
@@ -20,6 +23,7 @@ use everline_wire::sqlstate::SqlState;
 use dsn::Dsn;
 use dsn::stolon::Stolon;
 pub use given::{ConfigError, Given, Origin};
+use sharing::Sharing;
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -127,6 +131,10 @@ pub struct FrontendConfig {
     pub users: Vec<User>,
     /// `clients_max`.
     pub clients_max: usize,
+    /// `login_timeout`.
+    pub login: Duration,
+    /// `message_bytes_max`.
+    pub message_bytes_max: usize,
 }
 
 /// A place to listen at.
@@ -184,15 +192,19 @@ pub enum Credential {
 }
 
 /// How backend connections are shared.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PoolConfig {
-    /// `pool_mode`.
-    pub mode: PoolMode,
     /// `max_backend_connections`: all databases and users together, the system connection
     /// included.
     pub connections_max: usize,
-    /// `query_wait_timeout`: how long a statement waits for a backend connection.
-    pub query_wait: Duration,
+    /// `pool_idle_timeout`.
+    pub idle_max: Duration,
+    /// `pool_lifetime`; zero is never.
+    pub lifetime_max: Duration,
+    /// `waiters_max`.
+    pub waiters_max: usize,
+    /// What databases and users have of the whole.
+    pub sharing: Sharing,
 }
 
 /// How long a backend connection is lent.
@@ -202,6 +214,8 @@ pub enum PoolMode {
     Transaction,
     /// For the whole session.
     Session,
+    /// For one statement: transactions over several are refused.
+    Statement,
 }
 
 /// What clients are told when the leader goes.

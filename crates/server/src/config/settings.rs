@@ -217,11 +217,107 @@ pub const SETTINGS: &[Setting] = &[
         "The most clients at a time; further ones are turned away.",
     ),
     text(
+        FRONTEND,
+        "clients_max_per_user",
+        "NUMBER",
+        "0",
+        "The most clients of one user at a time; 0 is no bound of its own.",
+    ),
+    text(
+        FRONTEND,
+        "clients_max_per_database",
+        "NUMBER",
+        "0",
+        "The most clients of one database at a time; 0 is no bound of its own.",
+    ),
+    text(
+        FRONTEND,
+        "login_timeout",
+        "DURATION",
+        "1m",
+        "How long a client may take from its connection to the end of its login.",
+    ),
+    text(
+        FRONTEND,
+        "client_idle_timeout",
+        "DURATION",
+        "0s",
+        "How long a client may say nothing outside a transaction before it is sent away; 0s is for \
+         ever.",
+    ),
+    text(
+        FRONTEND,
+        "idle_in_transaction_timeout",
+        "DURATION",
+        "0s",
+        "How long a client may say nothing in a transaction, and so keep a backend connection, \
+         before it is sent away; 0s is for ever.",
+    ),
+    text(
+        FRONTEND,
+        "query_timeout",
+        "DURATION",
+        "0s",
+        "How long a statement may run before it is cancelled; 0s is for ever.",
+    ),
+    text(
+        FRONTEND,
+        "message_bytes_max",
+        "NUMBER",
+        "1073741823",
+        "The longest message of a client, in bytes, within PostgreSQL's own bounds.",
+    ),
+    text(
         POOL,
         "pool_mode",
         "MODE",
         "transaction",
-        "How long a backend connection is lent to a client: for a transaction, or for its session.",
+        "How long a backend connection is lent to a client: for a transaction, for its session, or \
+         for a statement, where transactions over several statements are refused.",
+    ),
+    text(
+        POOL,
+        "pool_size_max",
+        "NUMBER",
+        "0",
+        "The most backend connections of one pool, that is, of one user in one database; 0 is no \
+         bound but max_backend_connections.",
+    ),
+    text(
+        POOL,
+        "pool_size_min",
+        "NUMBER",
+        "0",
+        "Backend connections that a pool keeps ready while a client is connected, as far as there \
+         is room.",
+    ),
+    text(
+        POOL,
+        "pool_idle_timeout",
+        "DURATION",
+        "10m",
+        "After how long without use a backend connection is closed.",
+    ),
+    text(
+        POOL,
+        "pool_lifetime",
+        "DURATION",
+        "1h",
+        "After how long a backend connection is closed when nobody uses it; up to a fifth sooner, \
+         so that not all go at once. 0s is never.",
+    ),
+    text(
+        POOL,
+        "waiters_max",
+        "NUMBER",
+        "100000",
+        "The most statements that may wait for a backend connection; further ones are refused at \
+         once.",
+    ),
+    switch(
+        POOL,
+        "only_listed_databases",
+        "Refuse databases that the file does not name under [databases].",
     ),
     text(
         POOL,

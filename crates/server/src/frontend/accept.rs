@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use everline_core::limits::{LOGIN_MAX, NEWCOMERS_MAX};
+use everline_core::limits::NEWCOMERS_MAX;
 use everline_core::pool::plan::PoolId;
 use everline_core::refusal::Refusal;
 use everline_core::session::backend_state::Parameters;
@@ -17,10 +17,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::Context;
+use super::census::Counted as Place;
 use super::login::{self, LoggedIn, LoginError};
 use super::roster::{Newcomer, Presence};
 use super::session::Session;
-use crate::backend::pool::{LeaseError, Member, PoolKey};
+use crate::backend::pool::{LeaseError, Member, PoolKey, Terms};
+use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
 use crate::net::stream::Stream;
 
@@ -41,8 +43,9 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
         return; // not even a word: whoever floods us must not keep us writing
     }
     let mut slot = Some(stream);
-    let Ok(opened) = timeout(LOGIN_MAX, open(&context, &mut slot, clients)).await else {
-        tracing::info!("login not finished in {LOGIN_MAX:?}");
+    let login_max = context.live().login_max;
+    let Ok(opened) = timeout(login_max, open(&context, &mut slot, clients)).await else {
+        tracing::info!("login not finished in {login_max:?}");
         return;
     };
     match (opened, slot) {
@@ -56,7 +59,7 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
             }
             let mut out = BytesMut::new();
             error.write(&context, &mut out);
-            if timeout(LOGIN_MAX, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
+            if timeout(login_max, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
                 login::close_gently(&mut stream).await;
             }
         }
@@ -99,6 +102,10 @@ pub struct Ready {
     pub presence: Presence,
     /// What its database is used for.
     pub traffic: Arc<Traffic>,
+    /// What it may have.
+    pub bounds: Bounds,
+    /// Its place among the clients of its database and its user.
+    pub place: Place,
 }
 
 /// Everything up to the first ReadyForQuery. The slot holds the stream, also after an error,
@@ -123,16 +130,22 @@ async fn open(
     }
     let logged_in = login::authenticate(stream, &mut input, message, binding, context).await?;
     let live = context.live();
-    let pool = context.pools.pool(&logged_in.key, || login::backend_login(&logged_in.key, &live));
+    let PoolKey { database, user } = &logged_in.key;
+    if !live.sharing.serves(database) {
+        return Err(Refusal::NoSuchDatabase { name: database.clone() }.into());
+    }
+    let bounds = live.sharing.bounds(database, user);
+    let place = context.census.enter(database, user, &bounds)?;
+    let pool = context.pools.pool(&logged_in.key, login::pool_spec(&logged_in, &bounds, &live));
     let cancel = context.cancels.register()?;
     let mut conversation = Conversation::new(
         u64::from(cancel.process_id) << 32 | u64::from(u32::from_be_bytes(cancel.secret)),
-        Arc::clone(&live.policy),
+        live.policy_for(bounds.mode),
         Arc::clone(&logged_in.settings),
         Arc::default(),
     );
-    let told = welcome(context, &logged_in, pool.id(), &mut conversation).await;
-    let told = told?;
+    let terms = live.terms(&bounds);
+    let told = welcome(context, &logged_in, (pool.id(), terms), &mut conversation).await?;
     conversation.has_been_told(Arc::clone(&told));
     let mut out = BytesMut::new();
     backend::authentication_ok(&mut out);
@@ -154,7 +167,7 @@ async fn open(
         tls: stream.is_tls(),
         slot: Arc::clone(&cancel.slot),
     });
-    Ok(Some(Ready { input, conversation, pool, cancel, presence, traffic }))
+    Ok(Some(Ready { input, conversation, pool, cancel, presence, traffic, bounds, place }))
 }
 
 /// Reads packets until one begins a session or cancels a query.
@@ -211,7 +224,7 @@ async fn first_packets(
 async fn welcome(
     context: &Arc<Context>,
     logged_in: &LoggedIn,
-    pool: PoolId,
+    (pool, terms): (PoolId, Terms),
     conversation: &mut Conversation,
 ) -> Result<Arc<Parameters>, LoginError> {
     let LoggedIn { key, parameters, .. } = logged_in;
@@ -226,7 +239,7 @@ async fn welcome(
         }
     }
     loop {
-        let lease = context.pools.lease(pool, context.live().terms).await;
+        let lease = context.pools.lease(pool, terms).await;
         let mut lease = match lease {
             Ok(lease) => lease,
             Err(LeaseError::Refused(error)) => return Err(LoginError::Backend(error)),

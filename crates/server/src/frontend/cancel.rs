@@ -103,6 +103,14 @@ pub struct Registered {
     pub slot: Arc<Slot>,
 }
 
+impl Registered {
+    /// Process id and secret, as in a cancel request.
+    #[must_use]
+    pub fn key(&self) -> (u32, Bytes) {
+        (self.process_id, Bytes::copy_from_slice(&self.secret))
+    }
+}
+
 impl Drop for Registered {
     fn drop(&mut self) {
         lock(&self.cancels.slots).remove(&(self.process_id, self.secret));

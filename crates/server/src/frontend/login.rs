@@ -20,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Context, Live, Method, options};
 use crate::backend::dial::{DialError, Login};
-use crate::backend::pool::PoolKey;
+use crate::backend::pool::{PoolKey, PoolSpec};
+use crate::config::sharing::Bounds;
 use crate::net::stream::Stream;
 
 /// Login answers kept; beyond that all are forgotten.
@@ -219,20 +220,28 @@ async fn password_message(stream: &mut Stream, input: &mut BytesMut) -> Result<B
     }
 }
 
-/// How a pool for `key` logs in to the backend.
+/// How the pool of a client logs in to the backend, and what it may have.
 #[must_use]
-pub fn backend_login(key: &PoolKey, live: &Live) -> Login {
+pub fn pool_spec(logged_in: &LoggedIn, bounds: &Bounds, live: &Live) -> PoolSpec {
+    let PoolKey { database, user } = &logged_in.key;
     let own = &live.backend_login;
-    let password = match live.users.get(&key.user).and_then(|user| user.password.clone()) {
+    let password = match live.users.get(user).and_then(|user| user.password.clone()) {
         Some(password) => Some(password),
-        None if key.user == own.user => own.password.clone(),
+        None if *user == own.user => own.password.clone(),
         None => None,
     };
-    Login {
-        database: key.database.clone(),
-        user: key.user.clone(),
+    let login = Login {
+        database: live.sharing.backend_name(database).to_owned(),
+        user: user.clone(),
         password,
         parameters: own.parameters.clone(),
+    };
+    PoolSpec {
+        login,
+        size_min: bounds.size_min,
+        size_max: bounds.size_max,
+        database_max: bounds.database_connections_max,
+        user_max: bounds.user_connections_max,
     }
 }
 

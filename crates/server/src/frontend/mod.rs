@@ -2,26 +2,32 @@
 
 pub mod accept;
 pub mod cancel;
+pub mod census;
 pub mod login;
 pub mod meter;
 pub mod options;
+mod patience;
 pub mod pump;
 pub mod roster;
 pub mod session;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use everline_core::session::Policy;
+use everline_core::session::{Lending, Policy};
 use everline_wire::auth::KEY_BYTES;
 use everline_wire::auth::secret::{ScramVerifier, Secret};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::dial::Login;
 use crate::backend::pool::{Pools, Terms};
+use crate::config::PoolMode;
+use crate::config::sharing::{Bounds, Sharing};
 use crate::metrics::Metrics;
 use crate::net::tls::FrontendTls;
 use cancel::Cancels;
+use census::Census;
 use roster::Roster;
 
 /// How clients prove who they are.
@@ -47,8 +53,16 @@ pub struct User {
 pub struct Live {
     /// The failure contract's settings; a session keeps those it began with.
     pub policy: Arc<Policy>,
-    /// How long statements wait.
-    pub terms: Terms,
+    /// How everything is shared.
+    pub sharing: Sharing,
+    /// How long a statement waits for a leader.
+    pub hold: Duration,
+    /// How long a statement waits while its pool is paused.
+    pub pause_hold: Duration,
+    /// How long a login may take.
+    pub login_max: Duration,
+    /// Longest message of a client, in bytes.
+    pub message_bytes_max: usize,
     /// How clients log in.
     pub method: Method,
     /// Who may log in.
@@ -70,6 +84,8 @@ pub struct Context {
     pub cancels: Arc<Cancels>,
     /// Who is connected.
     pub roster: Arc<Roster>,
+    /// Clients by database and by user.
+    pub census: Arc<Census>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Makes up verifiers for users that do not exist.
@@ -103,6 +119,7 @@ impl Context {
             pools,
             cancels: Arc::default(),
             roster: Arc::default(),
+            census: Arc::default(),
             metrics,
             mock_key,
             drain,
@@ -120,5 +137,28 @@ impl Context {
     /// Changes what holds, at once and whole. Sessions keep the policy that they began with.
     pub fn reload(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+}
+
+impl Live {
+    /// How long statements of a session wait.
+    #[must_use]
+    pub const fn terms(&self, bounds: &Bounds) -> Terms {
+        let (hold, pause) = (self.hold, self.pause_hold);
+        Terms { hold, query_wait: bounds.query_wait, pause, bytes: 0 }
+    }
+
+    /// The policy of sessions that are lent connections in this way.
+    #[must_use]
+    pub fn policy_for(&self, mode: PoolMode) -> Arc<Policy> {
+        let lending = match mode {
+            PoolMode::Transaction => Lending::Transaction,
+            PoolMode::Session => Lending::Session,
+            PoolMode::Statement => Lending::Statement,
+        };
+        if self.policy.lending == lending {
+            return Arc::clone(&self.policy);
+        }
+        Arc::new(Policy { lending, ..Policy::clone(&self.policy) })
     }
 }

@@ -1,6 +1,7 @@
 //! One client from the end of its login to its goodbye: drives `core::session`.
 
 mod again;
+mod parting;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -15,23 +16,23 @@ use everline_wire::fields::{Report, Severity};
 use everline_wire::frame::{self, Header};
 use everline_wire::tag::frontend as tag;
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use self::again::Again;
 use super::accept::Ready;
 use super::cancel::Registered;
+use super::census::Counted;
 use super::meter::Meter;
+use super::patience::Patience;
 use super::pump::{Leased, Wait, Woke};
 use super::roster::Presence;
 use super::{Context, login};
 use crate::backend::lease::{Backend, Lease};
 use crate::backend::pool::{LeaseError, Member, Terms};
+use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
 use crate::net::end::End;
 use crate::net::stream::Stream;
-
-/// How long the last words to a client may take.
-const GOODBYE_MAX: Duration = Duration::from_secs(5);
 
 /// How long a retired backend connection is read for words that are on their way.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(5);
@@ -62,6 +63,11 @@ pub struct Session {
     presence: Presence,
     traffic: Arc<Traffic>,
     meter: Meter,
+    bounds: Bounds,
+    message_bytes_max: usize,
+    patience: Patience,
+    /// Counted among the clients of its database and its user.
+    _place: Counted,
 }
 
 /// Whether the session goes on.
@@ -72,10 +78,11 @@ enum Next {
 }
 
 impl Session {
-    /// A session whose client has been told that it may speak.
+    /// A session over its client's connection.
     #[must_use]
     pub fn new(context: Arc<Context>, client: Stream, ready: Ready) -> Self {
-        let Ready { input, conversation, pool, cancel, presence, traffic } = ready;
+        let Ready { input, conversation, pool, cancel, presence, traffic, bounds, place } = ready;
+        let message_bytes_max = context.live().message_bytes_max;
         Self {
             draining: End::of(&context.drain),
             killed: End::of(&presence.killed()),
@@ -95,23 +102,37 @@ impl Session {
             presence,
             traffic,
             meter: Meter::default(),
+            patience: Patience::new(&bounds),
+            bounds,
+            message_bytes_max,
+            _place: place,
         }
     }
 
     /// Serves the client until one of the two leaves.
     pub async fn run(mut self) {
+        let mut moved = false;
         loop {
             if self.digest().await == Next::End {
                 break;
             }
             self.release_if_done();
+            self.patience.look(&self.conversation, moved);
             let (here, there) = (self.input.len(), self.out.to_client.len());
             self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some());
-            let woke = self.wait().await;
+            let woke = match self.patience.deadline() {
+                None => self.wait().await,
+                Some(at) => match timeout_at(at, self.wait()).await {
+                    Ok(woke) => woke,
+                    Err(_) if self.be_impatient() == Next::Wait => continue,
+                    Err(_) => break,
+                },
+            };
             self.meter.moved(
                 self.input.len().saturating_sub(here),
                 there.saturating_sub(self.out.to_client.len()),
             );
+            moved = matches!(woke, Woke::Client);
             match woke {
                 Woke::Client | Woke::Written => {}
                 Woke::Backend => self.relay(),
@@ -130,7 +151,7 @@ impl Session {
                     break;
                 }
             }
-            self.count();
+            moved |= self.count();
             if self.conversation.is_over() {
                 break;
             }
@@ -197,15 +218,8 @@ impl Session {
                 Ok(None) => return Next::Wait,
                 Err(error) => return self.protocol_error(error.to_string()),
             };
-            match frame::frontend_body_max(header.tag) {
-                None => {
-                    let what = format!("invalid frontend message type {}", header.tag);
-                    return self.protocol_error(what);
-                }
-                Some(most) if header.body > most => {
-                    return self.protocol_error("invalid message length".to_owned());
-                }
-                Some(_) => {}
+            if let Err(what) = self.permits(header) {
+                return self.protocol_error(what);
             }
             let here = self.input.len().saturating_sub(Header::BYTES).min(header.body);
             let looks_at = if header.tag == tag::COPY_DATA { 0 } else { INSPECT_BYTES_MAX };
@@ -251,6 +265,19 @@ impl Session {
                 Step::Wait => return Next::Wait,
                 Step::Close => return Next::End,
             }
+        }
+    }
+
+    /// Whether a message of this type may be this long.
+    fn permits(&self, header: Header) -> Result<(), String> {
+        let most = self.message_bytes_max;
+        match frame::frontend_body_max(header.tag) {
+            None => Err(format!("invalid frontend message type {}", header.tag)),
+            Some(most) if header.body > most => Err("invalid message length".to_owned()),
+            Some(_) if header.body > most => {
+                Err(format!("a message is longer than message_bytes_max ({most} bytes)"))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -310,7 +337,8 @@ impl Session {
         let slot = Arc::clone(&self.cancel.slot);
         let cancelled = slot.held.notified();
         let pools = Arc::clone(&self.context.pools);
-        let terms = Terms { bytes: self.input.len(), ..self.context.live().terms };
+        let terms = self.context.live().terms(&self.bounds);
+        let terms = Terms { bytes: self.input.len(), ..terms };
         let lease = again::lease(&pools, self.pool.id(), terms, self.again);
         let (mut cancelled, mut lease) = (pin!(cancelled), pin!(lease));
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
@@ -347,7 +375,8 @@ impl Session {
         let ended = lease.backend().ended.clone();
         let pools = Arc::clone(&self.context.pools);
         let cancelled = self.cancel.slot.held.notified();
-        let terms = Terms { bytes: self.input.len(), ..self.context.live().terms };
+        let terms = self.context.live().terms(&self.bounds);
+        let terms = Terms { bytes: self.input.len(), ..terms };
         let available = pools.until_available(terms);
         let room = self.input.len().saturating_add(READ_BYTES).max(INSPECT_BYTES_MAX);
         let outcome = tokio::select! {
@@ -484,35 +513,11 @@ impl Session {
         }
     }
 
-    fn count(&mut self) {
+    /// Passes on what was counted; true when a statement was answered.
+    fn count(&mut self) -> bool {
         let tally = self.conversation.take_tally();
         self.context.metrics.count(&tally, &self.traffic, self.meter.take());
-    }
-
-    /// Ends the session: gives the connection back if it is clean, and says the last words.
-    async fn part(mut self) {
-        self.count();
-        if let Some(lease) = self.lease.take() {
-            let whole = self.out.to_backend.is_empty() && self.rest.1 == 0;
-            let clean = self.conversation.leaves_clean();
-            match (self.cancel.slot.detach() && clean, whole) {
-                (true, true) => lease.give_back(),
-                (false, true) if self.conversation.awaits_backend() => lease.abandon(),
-                (false, true) => lease.close(),
-                (_, false) => lease.close_mid_message(),
-            }
-        }
-        let goodbye = poll_fn(|context| {
-            super::pump::poll_write_all(
-                &mut self.client,
-                &mut self.out.to_client,
-                &mut self.client_unflushed,
-                context,
-            )
-        });
-        if let Ok(Ok(())) = timeout(GOODBYE_MAX, goodbye).await {
-            login::close_gently(&mut self.client).await;
-        }
+        tally.statements > 0
     }
 }
 

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use everline_core::refusal::Codes;
-use everline_core::session::Policy;
+use everline_core::session::{Lending, Policy};
 use everline_wire::auth::{self, secret};
 
 use super::RunError;
 use crate::backend::dial::Login;
-use crate::backend::pool::Terms;
 use crate::config::{
-    AuthMethod, Config, Credential, InFlightSelect, LostCommit, PoolMode, UnreplayableState,
+    AuthMethod, Config, Credential, InFlightSelect, LostCommit, UnreplayableState,
     User as ConfigUser,
 };
 use crate::frontend::{Live, Method, User};
@@ -22,12 +21,11 @@ pub(super) fn live(config: &Config) -> Result<Live, RunError> {
     let dsn = &config.backend.dsn;
     Ok(Live {
         policy: Arc::new(policy(config)),
-        terms: Terms {
-            hold: config.failover.hold,
-            query_wait: config.pool.query_wait,
-            pause: config.failover.pause_hold,
-            bytes: 0,
-        },
+        sharing: config.pool.sharing.clone(),
+        hold: config.failover.hold,
+        pause_hold: config.failover.pause_hold,
+        login_max: config.frontend.login,
+        message_bytes_max: config.frontend.message_bytes_max,
         method: match config.frontend.auth {
             AuthMethod::ScramSha256 => Method::Scram,
             AuthMethod::Trust => Method::Trust,
@@ -58,7 +56,7 @@ fn policy(config: &Config) -> Policy {
             UnreplayableState::Error => everline_core::session::LostState::Error,
             UnreplayableState::Ignore => everline_core::session::LostState::Ignore,
         },
-        session_pooling: config.pool.mode == PoolMode::Session,
+        lending: Lending::Transaction,
         silent_rollback: failover.lost_commit == LostCommit::Rollback,
         restart_savepoint: failover.restart_savepoint,
         local_probes: failover.local_probes,

@@ -31,8 +31,11 @@ impl Pools {
         let mut dials = Vec::new();
         {
             let mut inner = self.lock();
+            if !inner.plan.is_needed() {
+                return;
+            }
             let now = Instant::now();
-            for id in inner.plan.hungry() {
+            for id in inner.plan.hungry(now.into_std()) {
                 if inner.pools.get(&id).is_some_and(|pool| now < pool.not_before)
                     || self.pauses_pool(&inner, id)
                 {
@@ -73,11 +76,15 @@ impl Pools {
     /// Dials once. After a failure its place among the dials is free for other pools until the
     /// pause is over.
     async fn dial(self: Arc<Self>, pool: PoolId, login: Arc<Login>) {
+        let began = Instant::now();
         let outcome = self.try_dial(pool, &login).await;
         let mut unwanted = None;
         let retry_at = {
             let mut inner = self.lock();
             let paused = self.pauses_pool(&inner, pool);
+            if outcome.is_ok() {
+                inner.plan.note_dial(began.elapsed());
+            }
             let counts = inner.plan.counts_mut(pool);
             counts.dialling = counts.dialling.saturating_sub(1);
             if outcome.is_ok() && !paused {
@@ -131,7 +138,8 @@ impl Pools {
             Ok((connection, true)) => {
                 self.gauges.dial.observe(began.elapsed());
                 let registration = self.reporter.opened(target.epoch);
-                Ok(Box::new(Backend::new(connection, &target, registration, open)))
+                let until = self.lives_until();
+                Ok(Box::new(Backend::new(connection, &target, registration, open, until)))
             }
             Ok((_, false)) => {
                 tracing::debug!("dialled a node that is no primary");
@@ -162,6 +170,16 @@ impl Pools {
         let mut connection = self.dialer.dial(endpoint, login, deadline).await?;
         let primary = is_primary(&mut connection, deadline).await;
         Ok((connection, primary))
+    }
+
+    /// When a connection that is dialled at this moment has lived long enough: not all that were
+    /// dialled at the same time are closed at the same time.
+    fn lives_until(&self) -> Option<Instant> {
+        if self.lifetime_max.is_zero() {
+            return None;
+        }
+        let part = rand::random_range(0.8..1.0);
+        Some(Instant::now() + self.lifetime_max.mul_f64(part))
     }
 
     fn fail_waiters(&self, pool: PoolId, error: &Arc<DialError>) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use everline_core::pool::plan::{Counts, PoolId};
+use everline_core::pool::plan::{Counts, Limits, PoolId};
 
 use super::{Inner, Pools};
 
@@ -28,8 +28,15 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut inner = self.pools.lock();
+        let mut last = false;
         if let Some(pool) = inner.pools.get_mut(&self.id) {
             pool.members = pool.members.saturating_sub(1);
+            last = pool.members == 0;
+        }
+        if last {
+            // Nobody is there for whom connections should be kept ready.
+            let limits = inner.plan.limits(self.id);
+            inner.plan.set_limits(self.id, Limits { min: 0, ..limits });
         }
         inner.forget_unused(self.id);
     }

@@ -6,6 +6,8 @@
 mod dialling;
 mod member;
 mod pause;
+mod spec;
+mod upkeep;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,7 +15,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use everline_core::pool::plan::{Counts, Plan, PoolId, Returned};
+use everline_core::pool::plan::{Counts, GroupId, Plan, PoolId, Returned};
 use everline_core::session::backend_state::Parameters;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -28,6 +30,7 @@ use wait::{For, Held, Place, Waiting};
 
 pub use member::Member;
 pub use pause::{Pauses, Resumed, Scope};
+pub use spec::PoolSpec;
 
 /// The pause after a first dial that failed; each further one doubles it.
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -114,6 +117,7 @@ struct Inner {
     plan: Plan,
     by_key: BTreeMap<PoolKey, PoolId>,
     pools: BTreeMap<PoolId, Pool>,
+    groups: BTreeMap<spec::Group, GroupId>,
     next_pool: u32,
     next_ticket: u64,
 }
@@ -126,6 +130,10 @@ pub struct Pools {
     dialer: Dialer,
     dial_timeout: Duration,
     idle_max: Duration,
+    lifetime_max: Duration,
+    waiters_max: usize,
+    /// Wakes the driver where sessions have begun to wait.
+    waits: Notify,
     tasks: TaskTracker,
     held: AtomicUsize,
     held_total: AtomicUsize,
@@ -170,6 +178,10 @@ pub struct PoolSettings {
     pub dial_timeout: Duration,
     /// After how long without use a connection is closed.
     pub idle_max: Duration,
+    /// After how long a connection is closed, once nobody uses it; zero: never.
+    pub lifetime_max: Duration,
+    /// Statements that wait at the same time, for a connection or for a leader.
+    pub waiters_max: usize,
     /// Statements held at the same time.
     pub held_max: usize,
     /// What they may hold in memory together, in bytes.
@@ -237,6 +249,7 @@ impl Pools {
             plan: Plan::new(settings.connections_max, settings.dials_max),
             by_key: BTreeMap::new(),
             pools: BTreeMap::new(),
+            groups: BTreeMap::new(),
             next_pool: 0,
             next_ticket: 0,
         };
@@ -247,6 +260,9 @@ impl Pools {
             dialer,
             dial_timeout: settings.dial_timeout,
             idle_max: settings.idle_max,
+            lifetime_max: settings.lifetime_max,
+            waiters_max: settings.waiters_max,
+            waits: Notify::new(),
             tasks,
             held: AtomicUsize::new(0),
             held_total: AtomicUsize::new(0),
@@ -288,13 +304,19 @@ impl Pools {
     }
 
     /// The pool of `key`, made when it is the first of its kind.
-    pub fn pool(self: &Arc<Self>, key: &PoolKey, login: impl FnOnce() -> Login) -> Member {
+    ///
+    /// What `spec` says holds from then on, also where the pool is there already: a password may
+    /// have changed.
+    pub fn pool(self: &Arc<Self>, key: &PoolKey, spec: PoolSpec) -> Member {
         let mut inner = self.lock();
+        let limits = inner.limits(key, &spec);
         if let Some(id) = inner.by_key.get(key) {
             let id = *id;
             if let Some(pool) = inner.pools.get_mut(&id) {
                 pool.members = pool.members.saturating_add(1);
+                pool.login = Arc::new(spec.login);
             }
+            inner.plan.set_limits(id, limits);
             return Member::new(Arc::clone(self), id);
         }
         let id = PoolId(inner.next_pool);
@@ -302,7 +324,7 @@ impl Pools {
         inner.by_key.insert(key.clone(), id);
         let pool = Pool {
             key: key.clone(),
-            login: Arc::new(login()),
+            login: Arc::new(spec.login),
             parameters: Arc::default(),
             members: 1,
             not_before: Instant::now(),
@@ -311,6 +333,7 @@ impl Pools {
             waiters: VecDeque::new(),
         };
         inner.pools.insert(id, pool);
+        inner.plan.set_limits(id, limits);
         Member::new(Arc::clone(self), id)
     }
 
@@ -388,6 +411,7 @@ impl Pools {
                 backend
             };
             let alive = backend.epoch == epoch && backend.is_quiet();
+            backend.lent_at = Instant::now();
             let lease = Lease::new(backend, pool, Arc::clone(self));
             if alive {
                 return Some(lease);
@@ -412,7 +436,8 @@ impl Pools {
         let (mut targets, mut pauses) = (self.targets.clone(), self.pauses.subscribe());
         let mut waiting = Waiting::new(self, terms);
         let (grant, mut granted) = oneshot::channel();
-        let _place = self.enqueue(pool, grant);
+        let _place = self.enqueue(pool, grant)?;
+        self.waits.notify_one();
         self.tend();
         loop {
             let (available, fenced) = {
@@ -479,12 +504,21 @@ impl Pools {
     }
 
     /// Runs something that outlives the session that asked for it.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a task that is waited for when the server ends.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    fn enqueue(&self, pool: PoolId, grant: oneshot::Sender<Grant>) -> Place<'_> {
+    fn enqueue(
+        &self,
+        pool: PoolId,
+        grant: oneshot::Sender<Grant>,
+    ) -> Result<Place<'_>, LeaseError> {
         let mut inner = self.lock();
+        let waiting: usize = inner.pools.values().map(|pool| pool.waiters.len()).sum();
+        if waiting >= self.waiters_max {
+            return Err(LeaseError::TooManyHeld);
+        }
         let ticket = inner.next_ticket;
         inner.next_ticket = inner.next_ticket.wrapping_add(1);
         if let Some(queue) = inner.pools.get_mut(&pool) {
@@ -492,7 +526,7 @@ impl Pools {
             let counts = inner.plan.counts_mut(pool);
             counts.waiting = counts.waiting.saturating_add(1);
         }
-        Place { pools: self, pool, ticket }
+        Ok(Place { pools: self, pool, ticket })
     }
 
     /// Takes a connection back: to whoever waits, to the idle ones, or to its end.
@@ -501,14 +535,17 @@ impl Pools {
             let target = self.targets.borrow();
             backend.epoch == target.epoch && !target.ended.is_cancelled()
         };
-        let fit = current && !backend.state.spoiled && backend.is_quiet();
+        let now = Instant::now();
+        let young = backend.until.is_none_or(|until| now < until);
+        let fit = current && young && !backend.state.spoiled && backend.is_quiet();
         let mut inner = self.lock();
         let fit = fit && !self.pauses_pool(&inner, pool);
-        let keep = fit && inner.plan.returned(pool) == Returned::Keep;
+        inner.plan.note_hold(pool, now.saturating_duration_since(backend.lent_at));
+        let keep = fit && inner.plan.returned(pool, now.into_std()) == Returned::Keep;
         let counts = inner.plan.counts_mut(pool);
         counts.lent = counts.lent.saturating_sub(1);
         if keep {
-            backend.idle_since = Instant::now();
+            backend.idle_since = now;
             counts.idle = counts.idle.saturating_add(1);
             if let Some(queue) = inner.pools.get_mut(&pool) {
                 queue.idle.push(backend);
@@ -580,51 +617,8 @@ impl Pools {
         counts.idle = counts.idle.saturating_sub(1);
         counts.lent = counts.lent.saturating_add(1);
         drop(inner);
+        backend.lent_at = Instant::now();
         Some((waiter, Lease::new(backend, ready, Arc::clone(self))))
-    }
-
-    /// Closes idle connections that are dead, of an epoch that is over, or unused for long.
-    pub(super) fn sweep(self: &Arc<Self>) {
-        let epoch = self.targets.borrow().epoch;
-        let mut dead = Vec::new();
-        {
-            let mut inner = self.lock();
-            let Inner { plan, pools, .. } = &mut *inner;
-            for (id, pool) in pools.iter_mut() {
-                let lives = |backend: &mut Box<Backend>| {
-                    backend.epoch == epoch
-                        && backend.idle_since.elapsed() < self.idle_max
-                        && backend.is_quiet()
-                };
-                dead.extend(pool.idle.extract_if(.., |backend| !lives(backend)));
-                let counts = plan.counts_mut(*id);
-                counts.idle = pool.idle.len();
-            }
-            let unused: Vec<_> = inner.pools.keys().copied().collect();
-            for id in unused {
-                inner.forget_unused(id);
-            }
-        }
-        for backend in dead {
-            backend.end();
-        }
-    }
-
-    /// Follows the leader: closes what belongs to an epoch that is over, serves who waits when
-    /// there is a leader, and looks twice a second for idle connections that have died.
-    pub async fn run(self: Arc<Self>) {
-        let mut targets = self.targets.clone();
-        let mut every = tokio::time::interval(Duration::from_millis(500));
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                biased; // a new leader before housekeeping
-                changed = targets.changed() => if changed.is_err() { return },
-                _ = every.tick() => {}
-            }
-            self.sweep();
-            self.tend();
-        }
     }
 
     /// The parameters that the leader reported last to the system connection.
