@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::scene::{Fault, Scene, number, run};
 
 /// Where a tool is: with the server's programs, or in PATH.
-async fn tool(name: &str) -> Result<PathBuf> {
+pub(crate) async fn tool(name: &str) -> Result<PathBuf> {
     let installation = Installation::find().await?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::iter::once(installation.bin().to_owned()).chain(std::env::split_paths(&path));
@@ -22,7 +22,7 @@ async fn tool(name: &str) -> Result<PathBuf> {
 }
 
 /// A tool that connects to `address` as the application.
-fn command(program: &Path, address: SocketAddr) -> Command {
+pub(crate) fn command(program: &Path, address: SocketAddr) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
@@ -44,7 +44,7 @@ fn command(program: &Path, address: SocketAddr) -> Command {
 }
 
 /// Runs it to its end: whether it succeeded, and all that it said.
-async fn said(command: &mut Command) -> Result<(bool, String)> {
+pub(crate) async fn said(command: &mut Command) -> Result<(bool, String)> {
     let wrong = |source| Error::Io { what: "running a tool".to_owned(), source };
     let late = Duration::from_mins(1);
     let output = timeout(late, command.stdout(Stdio::piped()).stderr(Stdio::piped()).output());

@@ -135,6 +135,18 @@ pub enum Refusal {
         /// Its name.
         name: String,
     },
+    /// An administrator has closed the database to newcomers.
+    #[error("database \"{name}\" is disabled")]
+    Disabled {
+        /// The database.
+        name: String,
+    },
+    /// The user may log in, and may not do this.
+    #[error("{what}")]
+    NotAllowed {
+        /// What, in words for the client.
+        what: &'static str,
+    },
     /// The server is on its way out.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -174,6 +186,10 @@ impl Refusal {
             }
             Self::Cancelled => (SqlState::QUERY_CANCELED, Severity::Error, Retry::Safe),
             Self::NoLeaderAtLogin => (codes.startup, Severity::Fatal, Retry::Safe),
+            Self::Disabled { .. } => (SqlState::CANNOT_CONNECT_NOW, Severity::Fatal, Retry::Safe),
+            Self::NotAllowed { .. } => {
+                (SqlState::INSUFFICIENT_PRIVILEGE, Severity::Fatal, Retry::Useless)
+            }
             Self::StateLost { .. } | Self::Killed | Self::ShuttingDown => {
                 (SqlState::ADMIN_SHUTDOWN, Severity::Fatal, Retry::Safe)
             }
@@ -255,6 +271,8 @@ impl Refusal {
             | Self::IdleInTransactionTooLong
             | Self::QueryTooLong
             | Self::NoSuchDatabase { .. }
+            | Self::Disabled { .. }
+            | Self::NotAllowed { .. }
             | Self::ShuttingDown
             | Self::Protocol { .. }
             | Self::TooLarge { .. }

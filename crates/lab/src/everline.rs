@@ -31,13 +31,19 @@ pub struct Launch {
     program: PathBuf,
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
+    places: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Launch {
     /// Starts the program at `program`.
     #[must_use]
     pub fn new(program: &Path) -> Self {
-        Self { program: program.to_owned(), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            program: program.to_owned(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            places: None,
+        }
     }
 
     /// Adds one argument.
@@ -59,6 +65,13 @@ impl Launch {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Has it listen, and serve HTTP, here and not at free ports.
+    #[must_use]
+    pub fn at(mut self, address: SocketAddr, http: SocketAddr) -> Self {
+        self.places = Some((address, http));
         self
     }
 
@@ -92,8 +105,10 @@ impl Launch {
     /// # Errors
     /// [`Error::Io`] when it cannot be started.
     pub fn spawn(self) -> Result<Everline> {
-        let address = ports::free_address()?;
-        let http = ports::free_address()?;
+        let (address, http) = match self.places {
+            Some(places) => places,
+            None => (ports::free_address()?, ports::free_address()?),
+        };
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = run_directory()?.join(format!("everline{number}.log"));
         let file = during(|| log.display().to_string(), fs::File::create(&log))?;

@@ -2,23 +2,42 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches};
+use clap_complete::Shell;
 
 use crate::config::dsn::Surroundings;
 use crate::config::settings::{SETTINGS, Setting, Shape};
-use crate::config::{Config, Given};
+use crate::config::{Config, ConfigError, Given};
 
 /// What the program is asked to do.
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Serve.
-    Run(Box<Config>),
+    Run(Box<Launch>),
     /// Look at the backends and say what was found.
     Check(Box<Config>),
+    /// Ask the server that runs how it is, at its HTTP listener; `None`: that is off.
+    Status(Option<SocketAddr>),
+    /// Print what a shell needs to complete our flags.
+    Completions(Shell),
+    /// Print the manual page.
+    Man,
+}
+
+/// What the server starts with, and where it came from.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The configuration.
+    pub config: Config,
+    /// The flags, for when everything is read again.
+    pub flags: Given,
+    /// The file.
+    pub file: Option<PathBuf>,
 }
 
 /// Why the program ends before it begins.
@@ -63,16 +82,29 @@ pub fn parse(
     surroundings: &Surroundings<'_>,
 ) -> Result<Command, Exit> {
     let matches = command().try_get_matches_from(arguments).map_err(|error| exit(&error))?;
-    let (matches, check) = match matches.subcommand() {
-        Some((_, matches)) => (matches.clone(), true),
-        None => (matches, false),
+    let (word, matches) = match matches.subcommand() {
+        Some((word, matches)) => (word.to_owned(), matches.clone()),
+        None => (String::new(), matches),
     };
+    if word == "man" {
+        return Ok(Command::Man);
+    }
+    if let Some(shell) = matches.try_get_one::<Shell>("shell").ok().flatten() {
+        return Ok(Command::Completions(*shell));
+    }
     let path = matches.get_one::<String>("config").cloned();
     let path = path.or_else(|| (surroundings.variable)(FILE_VARIABLE).filter(|p| !p.is_empty()));
-    let config = Config::load(flags(&matches), path.map(PathBuf::from).as_deref(), surroundings)
-        .map_err(|error| Exit { text: error.to_string(), kind: ExitKind::Mistake })?;
-    let config = Box::new(config);
-    Ok(if check { Command::Check(config) } else { Command::Run(config) })
+    let (flags, file) = (flags(&matches), path.map(PathBuf::from));
+    let mistake = |error: ConfigError| Exit { text: error.to_string(), kind: ExitKind::Mistake };
+    if word == "status" {
+        let address = Config::http_listen(flags, file.as_deref(), surroundings);
+        return address.map(Command::Status).map_err(mistake);
+    }
+    let config = Config::load(flags.clone(), file.as_deref(), surroundings).map_err(mistake)?;
+    Ok(match word.as_str() {
+        "check" => Command::Check(Box::new(config)),
+        _ => Command::Run(Box::new(Launch { config, flags, file })),
+    })
 }
 
 /// The command line as clap knows it; public for those who write the manual from it.
@@ -83,6 +115,16 @@ pub fn command() -> clap::Command {
         .after_help("The exit code is 0 when exactly one backend leads.")
         .next_line_help(true)
         .args(arguments());
+    let status = clap::Command::new("status")
+        .about("Say how the server that runs is, and what to do about it")
+        .after_help("The exit code is 0 while statements are dispatched.")
+        .next_line_help(true)
+        .args(arguments());
+    let shells = clap::value_parser!(Shell);
+    let completions = clap::Command::new("completions")
+        .about("Print what a shell needs to complete flags: everline completions bash")
+        .arg(Arg::new("shell").value_name("SHELL").required(true).value_parser(shells));
+    let man = clap::Command::new("man").about("Print the manual page: everline man | man -l -");
     clap::Command::new("everline")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps every application connected while PostgreSQL fails over")
@@ -92,7 +134,7 @@ pub fn command() -> clap::Command {
         .args_conflicts_with_subcommands(true)
         .next_line_help(true)
         .args(arguments())
-        .subcommand(check)
+        .subcommands([check, status, completions, man])
 }
 
 fn arguments() -> impl Iterator<Item = Arg> {

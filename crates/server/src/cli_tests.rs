@@ -15,18 +15,18 @@ const DSN: &str = "--backend-dsn postgres://app:secret@db.example/app";
 
 #[test]
 fn the_commands_of_the_manual() {
-    let Command::Run(config) = run(DSN).unwrap() else { panic!() };
-    assert_eq!(config.backend.dsn.user, "app");
+    let Command::Run(launch) = run(DSN).unwrap() else { panic!() };
+    assert_eq!(launch.config.backend.dsn.user, "app");
     let line =
         format!("{DSN} --enable-backend-adaptive-ha --listen 127.0.0.1:1 --listen unix:/run");
-    let Command::Run(config) = run(&line).unwrap() else { panic!() };
-    assert!(matches!(config.backend.ha, crate::config::HaMode::Adaptive { .. }));
-    assert_eq!(config.frontend.listen.len(), 2);
-    let Command::Run(config) = run(&format!("{DSN} --enable-backend-adaptive-ha=false")).unwrap()
+    let Command::Run(launch) = run(&line).unwrap() else { panic!() };
+    assert!(matches!(launch.config.backend.ha, crate::config::HaMode::Adaptive { .. }));
+    assert_eq!(launch.config.frontend.listen.len(), 2);
+    let Command::Run(launch) = run(&format!("{DSN} --enable-backend-adaptive-ha=false")).unwrap()
     else {
         panic!()
     };
-    assert_eq!(config.backend.ha, crate::config::HaMode::Fixed);
+    assert_eq!(launch.config.backend.ha, crate::config::HaMode::Fixed);
 
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("everline.toml");
@@ -36,8 +36,8 @@ fn the_commands_of_the_manual() {
     };
     assert_eq!(config.backend.dsn.user, "file");
     let variable = |name: &str| (name == "EVERLINE_CONFIG").then(|| file.display().to_string());
-    let Command::Run(config) = run_with("", &variable).unwrap() else { panic!() };
-    assert_eq!(config.backend.dsn.user, "file");
+    let Command::Run(launch) = run_with("", &variable).unwrap() else { panic!() };
+    assert_eq!(launch.config.backend.dsn.user, "file");
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod net;
 pub mod run;
 pub mod signals;
 pub mod sources;
+pub mod status;
 pub mod supervisor;
 
 pub use main_from::main_from;

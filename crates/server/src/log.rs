@@ -1,11 +1,17 @@
 //! What is logged, where, and how it looks.
 
-use std::io::{self, IsTerminal};
+mod repeats;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::{LogConfig, LogFormat};
+pub use repeats::{Repeats, WINDOW};
 
 /// Longest text of directives, in bytes.
 const FILTER_BYTES_MAX: usize = 4096;
@@ -34,23 +40,44 @@ pub fn check(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter).map(drop).map_err(|_| expected())
 }
 
+/// What can be done about a log that has been started.
+#[derive(Clone, Debug)]
+pub struct Log {
+    filter: reload::Handle<EnvFilter, Registry>,
+    /// What was left out because it was said again and again.
+    pub repeats: Arc<Repeats>,
+}
+
+impl Log {
+    /// Changes what is logged. A text that [`check`] refuses changes nothing.
+    pub fn set(&self, filter: &str) {
+        let Ok(filter) = EnvFilter::try_new(filter) else { return };
+        if let Err(error) = self.filter.reload(filter) {
+            tracing::warn!(%error, "what is logged could not be changed");
+        }
+    }
+}
+
 /// Sends the log to standard error from here on. Called once, before anything is logged; a second
 /// call changes nothing.
 ///
 /// Colours are used where standard error is a terminal and `NO_COLOR` is not set.
-pub fn start(config: &LogConfig) {
+#[must_use]
+pub fn start(config: &LogConfig) -> Log {
     // Checked when the configuration was loaded.
     let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, handle) = reload::Layer::new(filter);
+    let repeats = Arc::new(Repeats::default());
     let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
-        .with_writer(io::stderr);
-    // It fails only when somebody else has set the log up already, as tests do.
-    let _: Result<_, _> = match config.format {
-        LogFormat::Human => lines.with_ansi(colours).with_target(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match config.format {
+        LogFormat::Human => lines.with_ansi(colours).with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let quiet = repeats::Layer(Arc::clone(&repeats));
+    // It fails only when somebody else has set the log up already, as tests do.
+    drop(tracing_subscriber::registry().with(filter).with(quiet).with(lines).try_init());
+    Log { filter: handle, repeats }
 }
 
 #[cfg(test)]

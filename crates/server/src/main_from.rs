@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use crate::cli::{self, Command, ExitKind};
+use crate::cli::{self, Command, ExitKind, Launch};
 use crate::config::dsn::Surroundings;
-use crate::{check, log, run};
+use crate::config::{BackendConfig, Config};
+use crate::{check, log, run, status};
 
 /// Runs the program with these arguments, the program's name first, and returns when it is over.
 ///
@@ -14,26 +16,22 @@ use crate::{check, log, run};
 /// file, said in one sentence on standard error.
 pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments, &Surroundings::process()) {
-        Ok(Command::Run(config)) => {
-            log::start(&config.log);
-            match run::run(*config) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error) => complain(&error.to_string(), error.exit_code()),
-            }
+        Ok(Command::Run(launch)) => serve(*launch),
+        Ok(Command::Check(config)) => look(&config.backend),
+        Ok(Command::Status(address)) => ask(address),
+        Ok(Command::Completions(shell)) => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut cli::command(), "everline", &mut script);
+            say(String::from_utf8_lossy(&script).trim_end());
+            ExitCode::SUCCESS
         }
-        Ok(Command::Check(config)) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let checked = match runtime {
-                Ok(runtime) => runtime.block_on(check::check(&config.backend)),
-                Err(error) => return complain(&format!("no runtime: {error}"), 1),
-            };
-            match checked {
-                Ok(report) => {
-                    say(&report.to_string());
-                    ExitCode::from(report.exit_code())
-                }
-                Err(error) => complain(&error.to_string(), 2),
+        Ok(Command::Man) => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(cli::command()).render(&mut page) {
+                Ok(()) => say(String::from_utf8_lossy(&page).trim_end()),
+                Err(error) => return complain(&format!("no manual page: {error}"), 1),
             }
+            ExitCode::SUCCESS
         }
         Err(exit) => match exit.kind {
             ExitKind::Help => {
@@ -42,6 +40,44 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitKind::Mistake => complain(&exit.text, exit.kind.code()),
         },
+    }
+}
+
+fn serve(launch: Launch) -> ExitCode {
+    let Launch { config, flags, file } = launch;
+    let log = log::start(&config.log);
+    let load = move || Config::load(flags.clone(), file.as_deref(), &Surroundings::process());
+    match run::run(config, Box::new(load), log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error.to_string(), error.exit_code()),
+    }
+}
+
+fn look(backend: &BackendConfig) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let checked = match runtime {
+        Ok(runtime) => runtime.block_on(check::check(backend)),
+        Err(error) => return complain(&format!("no runtime: {error}"), 1),
+    };
+    match checked {
+        Ok(report) => {
+            say(&report.to_string());
+            ExitCode::from(report.exit_code())
+        }
+        Err(error) => complain(&error.to_string(), 2),
+    }
+}
+
+fn ask(address: Option<SocketAddr>) -> ExitCode {
+    let Some(address) = address else {
+        return complain("http_listen is off: there is nobody to ask", 1);
+    };
+    match status::ask(address) {
+        Ok(report) => {
+            say(&report.text);
+            if report.available { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => complain(&format!("no answer from {address}: {error}"), 1),
     }
 }
 

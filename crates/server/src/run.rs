@@ -1,42 +1,48 @@
 //! The wiring: the only place where everything meets. Start order, drain, end.
 
+mod end;
 mod live;
+mod places;
+mod reload;
+mod wire;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use everline_core::limits::DIALS_MAX;
 use everline_wire::auth;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::command::Shutdown;
+use crate::admin::console::{self, Desk};
+use crate::admin::control::Request;
 use crate::admin::http;
-use crate::admin::status::Observer;
-use crate::backend::dial::{Dialer, Login};
-use crate::backend::pool::{PoolSettings, Pools, Scope};
-use crate::backend::resolve::Resolver;
-use crate::backend::system::SystemScout;
-use crate::config::{Config, Listen, ResolverChoice, Source};
-use crate::frontend::{Context, Shared, accept};
-use crate::metrics::Metrics;
-use crate::net::listen::{Listener, bind_tcp};
+use crate::backend::pool::{Pools, Scope};
+use crate::config::Config;
+use crate::frontend::{Context, Visitor, accept};
+use crate::log::Log;
+use crate::net::listen::Listener;
+use crate::net::notify::Notify;
 use crate::net::socket::SocketOptions;
 use crate::net::tls::TlsError;
-use crate::signals::{Planned, Plans, Stops};
-use crate::sources::proxy::{Proxy, SourceError};
-use crate::sources::status::SourceHandle;
-use crate::supervisor::{self, Control, Fence, Supervisor};
+use crate::signals::{Hangups, Planned, Plans, Stops};
+use crate::sources::proxy::SourceError;
+use places::Places;
+use reload::Reloader;
 
-/// How long open transactions may go on after we were told to stop.
-const DRAIN_MAX: Duration = Duration::from_secs(30);
+pub use reload::Loader;
 
-/// How long the source's leave may take.
-const WITHDRAW_MAX: Duration = Duration::from_secs(6);
+/// How long a process that takes over looks for a leader before it lets the other one go.
+const READY_MAX: Duration = Duration::from_secs(10);
+
+/// Clients of the console, and requests of theirs, that may wait to be taken.
+const CONSOLE_QUEUE: usize = 16;
 
 /// File descriptors beside those of clients and backends.
 const SPARE_DESCRIPTORS: u64 = 512;
@@ -98,11 +104,11 @@ impl RunError {
     }
 }
 
-/// Serves until a signal says otherwise.
+/// Serves until a signal says otherwise. `load` reads the configuration again, for a reload.
 ///
 /// # Errors
 /// See [`RunError`]; nothing has been served then, except after [`RunError::Ended`].
-pub fn run(config: Config) -> Result<(), RunError> {
+pub fn run(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
     let mut builder = if config.workers == 1 {
         // One thread alone needs no queue that another could steal from, and wakes nobody.
         tokio::runtime::Builder::new_current_thread()
@@ -114,7 +120,7 @@ pub fn run(config: Config) -> Result<(), RunError> {
     }
     let system = |what| move |source| RunError::System { what, source };
     let runtime = builder.enable_all().build().map_err(system("no runtime"))?;
-    let outcome = runtime.block_on(serve(config));
+    let outcome = runtime.block_on(serve(config, load, log));
     // A name server that hangs must not keep the process from ending.
     runtime.shutdown_background();
     outcome
@@ -125,7 +131,9 @@ struct Parts {
     essential: JoinSet<&'static str>,
     sessions: TaskTracker,
     background: TaskTracker,
-    /// Nothing new is let in, and idle clients are sent away.
+    /// Nobody new is let in.
+    accepting: CancellationToken,
+    /// Idle clients are sent away.
     drain: CancellationToken,
     /// Everything ends.
     stop: CancellationToken,
@@ -135,37 +143,117 @@ struct Parts {
     withdrawn: CancellationToken,
 }
 
-async fn serve(config: Config) -> Result<(), RunError> {
+impl Parts {
+    fn new() -> Self {
+        Self {
+            essential: JoinSet::new(),
+            sessions: TaskTracker::new(),
+            background: TaskTracker::new(),
+            accepting: CancellationToken::new(),
+            drain: CancellationToken::new(),
+            stop: CancellationToken::new(),
+            withdraw: CancellationToken::new(),
+            withdrawn: CancellationToken::new(),
+        }
+    }
+}
+
+/// Why the server ends.
+enum End {
+    /// As soon as open transactions have finished.
+    Drain,
+    /// At once.
+    Now,
+    /// When the last client has left.
+    Alone,
+    /// Another process has taken our sockets over.
+    HandedOver,
+}
+
+/// The signals that we hear.
+struct Signals {
+    stops: Stops,
+    hangups: Hangups,
+}
+
+async fn serve(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
     raise_descriptor_limit(&config);
-    let mut stops =
-        Stops::new().map_err(|source| RunError::System { what: "cannot catch signals", source })?;
-    let plans =
-        Plans::new().map_err(|source| RunError::System { what: "cannot catch signals", source })?;
-    let listeners = bind(&config.frontend.listen)?;
-    let http_listener = config.http_listen.map(bind_http).transpose()?;
-    let mut parts = Parts {
-        essential: JoinSet::new(),
-        sessions: TaskTracker::new(),
-        background: TaskTracker::new(),
-        drain: CancellationToken::new(),
-        stop: CancellationToken::new(),
-        withdraw: CancellationToken::new(),
-        withdrawn: CancellationToken::new(),
-    };
-    let (context, observer) = wire(&config, &mut parts)?;
+    let caught = |source| RunError::System { what: "cannot catch signals", source };
+    let mut signals =
+        Signals { stops: Stops::new().map_err(caught)?, hangups: Hangups::new().map_err(caught)? };
+    let plans = Plans::new().map_err(caught)?;
+    let notify = Notify::from_environment();
+    let mut taken = places::take_over(&config)?;
+    let mut given = places::activated(&config)?;
+    if let Some(taken) = &mut taken {
+        given.append(&mut taken.sockets);
+    }
+    let open = Places::open(&config, &mut given)?;
+    let mut parts = Parts::new();
+    let (visitors, requests);
+    let (context, desk);
+    {
+        let console = mpsc::channel(CONSOLE_QUEUE);
+        let ways = mpsc::channel(CONSOLE_QUEUE);
+        (visitors, requests) = (console.1, ways.1);
+        (context, desk) = wire::wire(&config, &mut parts, console.0, ways.0)?;
+    }
     let pools = Arc::clone(&context.pools);
+    let plan = follow_plans(plans, Arc::clone(&pools));
     parts.essential.spawn(async move {
-        follow_plans(plans, pools).await;
+        plan.await;
         "signals"
     });
-    for (listener, place) in listeners.into_iter().zip(&config.frontend.listen) {
-        tracing::info!(%place, "listening");
-        let accepting = accept_clients(
-            listener,
-            Arc::clone(&context),
-            parts.sessions.clone(),
-            parts.drain.clone(),
-        );
+    let kept = Arc::clone(&open.kept);
+    let handed = CancellationToken::new();
+    let copies = listen(open, &mut parts, &context, &desk);
+    watch(&parts, &desk, visitors, &log);
+    if let Some(taken) = taken {
+        until_ready(&pools).await;
+        if let Err(error) = taken.ready() {
+            tracing::warn!(%error, "the process before us has gone by itself");
+        }
+    }
+    if let Some(path) = &config.takeover {
+        let offering = Places::offer(copies, path, handed.clone())?;
+        parts.background.spawn(offering);
+    }
+    notify.say(&format!("MAINPID={}\nREADY=1", std::process::id()));
+    let mut reloader = Reloader { load, current: config, context, desk, log };
+    let looks = Looks { requests, handed: handed.clone(), notify: &notify };
+    let end = attend(&mut parts, &mut signals, looks, &mut reloader).await?;
+    notify.say("STOPPING=1");
+    let config = &reloader.current;
+    let stops = &mut signals.stops;
+    let longest = match end {
+        End::Now => Duration::ZERO,
+        End::Drain => config.drain,
+        End::Alone => {
+            end::linger(&parts, stops, &pools, None).await;
+            config.drain
+        }
+        End::HandedOver => {
+            kept.store(true, Ordering::Relaxed);
+            tracing::info!("another process has taken over; clients may stay until they leave");
+            end::linger(&parts, stops, &pools, Some(config.linger)).await;
+            config.drain
+        }
+    };
+    end::drain(parts, stops, &pools, longest).await;
+    Ok(())
+}
+
+/// Accepts clients, and those who watch. Returns copies of the sockets.
+fn listen(
+    open: Places,
+    parts: &mut Parts,
+    context: &Arc<Context>,
+    desk: &Desk,
+) -> crate::net::handover::Sockets {
+    for (listener, place) in open.clients {
+        tracing::info!(place, "listening");
+        let (sessions, accepting) = (parts.sessions.clone(), parts.accepting.clone());
+        let accepting = accept_clients(listener, Arc::clone(context), sessions, accepting);
         let stop = parts.stop.clone();
         parts.essential.spawn(async move {
             accepting.await;
@@ -173,21 +261,105 @@ async fn serve(config: Config) -> Result<(), RunError> {
             "listener"
         });
     }
-    if let Some((listener, address)) = http_listener {
+    if let Some((listener, address)) = open.http {
         tracing::info!(%address, "status page at http://{address}/");
         let tasks = parts.background.clone();
-        tasks.spawn(http::serve(listener, observer, tasks.clone(), parts.stop.clone()));
+        let ends = (parts.accepting.clone(), parts.stop.clone());
+        let observer = Arc::clone(&desk.observer);
+        tasks.spawn(http::serve(listener, observer, tasks.clone(), ends));
     }
-    tokio::select! {
-        biased; // asked to stop, we do
-        signal = stops.next() => tracing::info!(signal, "draining"),
-        ended = parts.essential.join_next() => {
-            let part = ended.and_then(Result::ok).unwrap_or("supervisor, source, pool or listener");
-            return Err(RunError::Ended { part });
+    open.copies
+}
+
+/// Starts what runs beside: the console, averages, and the count of repeated lines.
+fn watch(parts: &Parts, desk: &Arc<Desk>, visitors: mpsc::Receiver<Visitor>, log: &Log) {
+    let tasks = parts.background.clone();
+    let serving = console::serve(visitors, Arc::clone(desk), tasks.clone(), parts.stop.clone());
+    tasks.spawn(serving);
+    let (counting, stop) = (Arc::clone(desk), parts.stop.clone());
+    tasks.spawn(async move { counting.averages.run(&counting.observer.metrics, stop).await });
+    let (repeats, stop) = (Arc::clone(&log.repeats), parts.stop.clone());
+    tasks.spawn(async move {
+        let telling = async {
+            loop {
+                tokio::time::sleep(crate::log::WINDOW).await;
+                repeats.tell();
+            }
+        };
+        tokio::select! {
+            biased; // the end first
+            () = stop.cancelled() => {}
+            () = telling => {}
+        }
+    });
+}
+
+/// What is heard beside signals.
+struct Looks<'a> {
+    requests: mpsc::Receiver<Request>,
+    handed: CancellationToken,
+    notify: &'a Notify,
+}
+
+/// Does what signals and the console ask for, until it is time to end.
+async fn attend(
+    parts: &mut Parts,
+    signals: &mut Signals,
+    mut looks: Looks<'_>,
+    reloader: &mut Reloader,
+) -> Result<End, RunError> {
+    let alive = looks.notify.beat();
+    loop {
+        let beat = async {
+            match alive {
+                Some(every) => tokio::time::sleep(every).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased; // asked to stop, we do
+            signal = signals.stops.next() => {
+                tracing::info!(signal, "draining");
+                return Ok(End::Drain);
+            }
+            ended = parts.essential.join_next() => {
+                let part = ended.and_then(Result::ok);
+                let part = part.unwrap_or("supervisor, source, pool or listener");
+                return Err(RunError::Ended { part });
+            }
+            () = looks.handed.cancelled() => return Ok(End::HandedOver),
+            () = signals.hangups.next() => {
+                looks.notify.say("RELOADING=1");
+                drop(reloader.reload_and_tell().await); // it is in the log
+                looks.notify.say("READY=1");
+            }
+            Some(request) = looks.requests.recv() => match request {
+                // Whoever asked may have left.
+                Request::Reload(answer) => drop(answer.send(reloader.reload_and_tell().await)),
+                Request::Shutdown(how) => {
+                    tracing::info!(?how, "told to end by the console");
+                    return Ok(match how {
+                        Shutdown::Now => End::Now,
+                        Shutdown::WaitForServers => End::Drain,
+                        Shutdown::WaitForClients => End::Alone,
+                    });
+                }
+            },
+            () = beat => looks.notify.alive(),
         }
     }
-    drain(parts, &mut stops).await;
-    Ok(())
+}
+
+/// Waits until a leader is found, or long enough.
+async fn until_ready(pools: &Pools) {
+    let found = async {
+        while !pools.target().is_available() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if timeout(READY_MAX, found).await.is_err() {
+        tracing::warn!("no leader found yet; taking over all the same");
+    }
 }
 
 /// Pauses and resumes as signals say.
@@ -216,144 +388,17 @@ async fn follow_plans(mut plans: Plans, pools: Arc<Pools>) {
     }
 }
 
-/// Lets open transactions finish, within bounds, and ends the rest.
-async fn drain(parts: Parts, stops: &mut Stops) {
-    parts.drain.cancel();
-    parts.sessions.close();
-    tokio::select! {
-        biased; // whoever asks twice does not want to wait
-        signal = stops.next() => tracing::warn!(signal, "asked again: ending at once"),
-        drained = timeout(DRAIN_MAX, parts.sessions.wait()) => {
-            if drained.is_err() {
-                tracing::warn!(sessions = parts.sessions.len(), "ended with transactions open");
-            }
-        }
-    }
-    parts.withdraw.cancel();
-    if timeout(WITHDRAW_MAX, parts.withdrawn.cancelled()).await.is_err() {
-        tracing::warn!("the source was not told that we are gone");
-    }
-    parts.stop.cancel();
-    parts.background.close();
-    // They have been told; what hangs on the network is not worth waiting for.
-    drop(timeout(Duration::from_millis(500), parts.background.wait()).await);
-    tracing::info!("stopped");
-}
-
-/// Makes the supervisor, the pools and what sessions share, and starts them.
-fn wire(config: &Config, parts: &mut Parts) -> Result<(Arc<Context>, Arc<Observer>), RunError> {
-    let dsn = &config.backend.dsn;
-    // The budget includes the system connection, which is never lent.
-    let connections_max = config.pool.connections_max.saturating_sub(1).max(1);
-    let dialer = Dialer::new(dsn)?;
-    let resolver = match config.backend.resolver {
-        ResolverChoice::System => Resolver::system(),
-        ResolverChoice::Server(address) => Resolver::server(address),
-    };
-    let own_login = Login::from_dsn(dsn);
-    let wanted = dsn.target_session_attrs;
-    let scout = SystemScout::new(resolver.clone(), dialer.clone(), own_login.clone(), wanted);
-    let settings = supervisor::Settings::from_config(&config.backend, connections_max);
-    let fence = settings.fence.clone();
-    let (supervisor, handle) = Supervisor::new(settings, scout);
-    let source = source(config, parts, &resolver, handle.control.clone(), fence)?;
-    let stop = parts.stop.clone();
-    parts.essential.spawn(async move {
-        supervisor.run(stop).await;
-        "supervisor"
-    });
-    let pool_settings = PoolSettings {
-        connections_max,
-        dials_max: DIALS_MAX,
-        dial_timeout: config.backend.dial_timeout,
-        idle_max: config.pool.idle_max,
-        lifetime_max: config.pool.lifetime_max,
-        waiters_max: config.pool.waiters_max,
-        held_max: config.failover.held_max,
-        held_bytes_max: config.failover.held_bytes_max,
-    };
-    let background = parts.background.clone();
-    let targets = handle.target.clone();
-    let pools = Pools::new(pool_settings, handle.target, handle.reporter, dialer, background);
-    let driver = Arc::clone(&pools);
-    parts.essential.spawn(async move {
-        driver.run().await;
-        "pool"
-    });
-    let metrics = Arc::new(Metrics::default());
-    let shared = Shared {
-        pools: Arc::clone(&pools),
-        metrics: Arc::clone(&metrics),
-        mock_key: auth::random()?,
-        drain: parts.drain.clone(),
-    };
-    let context = Arc::new(Context::new(shared, live::live(config)?));
-    let started = Instant::now();
-    let observer = Observer {
-        ha: handle.status,
-        pools,
-        context: Arc::clone(&context),
-        metrics,
-        targets,
-        drain: parts.drain.clone(),
-        source,
-        started,
-    };
-    Ok((context, Arc::new(observer)))
-}
-
-/// Starts the source that names the leader, where the DSN does not.
-fn source(
-    config: &Config,
-    parts: &mut Parts,
-    resolver: &Resolver,
-    control: Control,
-    fence: Fence,
-) -> Result<Option<SourceHandle>, RunError> {
-    let Source::Stolon(stolon) = &config.backend.source else {
-        parts.withdrawn.cancel();
-        return Ok(None);
-    };
-    let proxy = Proxy::new(stolon, resolver, control, fence)?;
-    let status = proxy.status();
-    let (withdraw, withdrawn) = (parts.withdraw.clone(), parts.withdrawn.clone());
-    let stop = parts.stop.clone();
-    parts.essential.spawn(async move {
-        proxy.run(withdraw).await;
-        withdrawn.cancel();
-        stop.cancelled().await;
-        "source"
-    });
-    Ok(Some(status))
-}
-
-fn bind(places: &[Listen]) -> Result<Vec<Listener>, RunError> {
-    let bind = |place: &Listen| {
-        Listener::bind(place)
-            .map_err(|source| RunError::Listen { place: place.to_string(), source })
-    };
-    places.iter().map(bind).collect()
-}
-
-fn bind_http(address: SocketAddr) -> Result<(tokio::net::TcpListener, SocketAddr), RunError> {
-    let bound = bind_tcp(address).and_then(|listener| {
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    });
-    bound.map_err(|source| RunError::Listen { place: address.to_string(), source })
-}
-
 async fn accept_clients(
     listener: Listener,
     context: Arc<Context>,
     sessions: TaskTracker,
-    drain: CancellationToken,
+    accepting: CancellationToken,
 ) {
     let options = SocketOptions::default();
     loop {
         let accepted = tokio::select! {
             biased; // told to stop, nobody new is let in
-            () = drain.cancelled() => return,
+            () = accepting.cancelled() => return,
             accepted = listener.accept(&options) => accepted,
         };
         match accepted {

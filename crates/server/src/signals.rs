@@ -1,5 +1,5 @@
-//! SIGTERM and SIGINT: drain, and at the second one leave at once. SIGUSR1 and SIGUSR2: pause and
-//! resume, as PgBouncer has them.
+//! SIGHUP: reload. SIGTERM and SIGINT: drain, and at the second one leave at once. SIGUSR1 and
+//! SIGUSR2: pause and resume, as PgBouncer has them.
 
 use std::io;
 
@@ -75,5 +75,28 @@ impl Plans {
             _ = self.pause.recv() => Planned::Pause,
             _ = self.resume.recv() => Planned::Resume,
         }
+    }
+}
+
+/// The signal that asks for the configuration to be read again.
+#[derive(Debug)]
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Takes the signal over from the system's default, which would end the process.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next.
+    ///
+    /// # Cancel safety
+    /// Safe: a signal that comes meanwhile is delivered to the next call.
+    pub async fn next(&mut self) {
+        // The stream of signals has no end.
+        let _: Option<()> = self.0.recv().await;
     }
 }

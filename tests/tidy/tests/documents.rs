@@ -65,7 +65,7 @@ fn every_page_of_the_manual_is_in_its_index() {
     let mut offences = Offences::default();
     for page in files(".md") {
         if let Some(name) = page.path.strip_prefix("docs/manual/")
-            && name != "README.md"
+            && !["README.md", "SUMMARY.md"].contains(&name)
             && !linked.contains(name)
         {
             offences.of(&page.path, "is not in docs/manual/README.md");
@@ -189,4 +189,22 @@ fn workspace_version() -> String {
     let manifest = file("Cargo.toml").text;
     let line = manifest.lines().find_map(|line| line.strip_prefix("version = \""));
     line.and_then(|line| line.strip_suffix('"')).expect("the workspace has a version").to_owned()
+}
+
+/// The manual's table of contents, as mdBook reads it, has every page.
+#[test]
+fn the_table_of_contents_has_every_page() {
+    let pages = files(".md").into_iter();
+    let pages = pages.filter(|file| file.path.starts_with("docs/manual/"));
+    let (contents, pages): (Vec<_>, Vec<_>) =
+        pages.partition(|file| file.path.ends_with("SUMMARY.md"));
+    let contents = contents.first().map(|file| file.text.clone()).unwrap_or_default();
+    let mut offences = Offences::default();
+    for page in pages {
+        let name = page.path.trim_start_matches("docs/manual/");
+        if !contents.contains(&format!("]({name})")) {
+            offences.of(&page.path, "is not in docs/manual/SUMMARY.md");
+        }
+    }
+    offences.none("a page that nobody finds is not read");
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use everline::config::settings::{SETTINGS, Setting, Shape};
+use everline::config::dsn::Surroundings;
+use everline::config::settings::{SETTINGS, Setting, Shape, needs_restart};
+use everline::config::{Config, Given};
 use everline_tidy::Offences;
 use everline_tidy::tree::root;
 
@@ -81,6 +83,80 @@ fn the_page_is_what_the_table_says() {
          UPDATE=1 cargo test -p everline-tidy --test settings writes it anew",
         line + 1
     );
+}
+
+const SAMPLE: &str = "contrib/everline.toml";
+
+/// The file that packages install: every setting with its explanation, none of them set.
+#[test]
+fn the_sample_file_is_what_the_table_says() {
+    let sample = sample();
+    let path = root().join(SAMPLE);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &sample).expect("the sample can be written");
+    }
+    assert!(
+        fs::read_to_string(&path).unwrap_or_default() == sample,
+        "{SAMPLE}: UPDATE=1 cargo test -p everline-tidy --test settings writes it anew"
+    );
+    // With all its defaults set it means the same as with none.
+    let load = |text: &str| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("everline.toml");
+        fs::write(&file, text).expect("a file");
+        let nothing = |_: &str| None;
+        let surroundings = Surroundings { variable: &nothing, ..Surroundings::process() };
+        let config = Config::load(Given::default(), Some(&file), &surroundings);
+        config.unwrap_or_else(|error| panic!("{error}")).shown()
+    };
+    let dsn = "backend_dsn = \"postgres://app:secret@db.example.com/app\"\n";
+    let set = |line: &str| {
+        let setting = line.strip_prefix("# ").filter(|line| line.contains(" = "));
+        let (key, value) = setting.and_then(|line| line.split_once(" = "))?;
+        let known = SETTINGS.iter().find(|setting| setting.key == key)?;
+        (!known.default.is_empty()).then(|| format!("{key} = {value}\n"))
+    };
+    let defaults: String = sample.lines().filter_map(set).collect();
+    assert!(defaults.lines().count() > 20, "{defaults}");
+    assert_eq!(load(&format!("{dsn}{defaults}")), load(dsn));
+}
+
+fn sample() -> String {
+    let mut sample = String::from(
+        "# Everline's configuration. Every setting stands here with what holds when nothing is said;\n\
+         # take the # away from those that should be otherwise. SIGHUP, or RELOAD on the console, reads\n\
+         # the file again. `everline check --config FILE` says what it leads to.\n",
+    );
+    let mut heading = "";
+    for setting in SETTINGS {
+        if setting.heading != heading {
+            heading = setting.heading;
+            let line = "-".repeat(90_usize.saturating_sub(heading.len()));
+            let _ = write!(sample, "\n# --- {heading} {line}\n"); // a String takes everything
+        }
+        let _ = writeln!(sample);
+        let mut line = String::from("#");
+        for word in setting.doc.split(' ') {
+            if line.len() + word.len() > 97 {
+                let _ = writeln!(sample, "{line}");
+                line = String::from("#");
+            }
+            let _ = write!(line, " {word}");
+        }
+        let value = match (setting.shape, setting.default) {
+            (Shape::Switch, default) => default.to_owned(),
+            (Shape::Text, default) => format!("\"{default}\""),
+            (Shape::List, "") => "[]".to_owned(),
+            (Shape::List, default) => format!("[\"{default}\"]"),
+        };
+        let restart = if needs_restart(setting.key) { " Needs a restart." } else { "" };
+        let _ = writeln!(sample, "{line}{restart}\n# {} = {value}", setting.key);
+    }
+    sample.push_str(
+        "\n# Further users, each in a table of its own, at the end of the file:\n# [[users]]\n\
+         # name = \"reporting\"\n# password_file = \"reporting.password\"\n",
+    );
+    sample
 }
 
 /// Every key that a document shows in a block of TOML, in an environment variable or as a flag.

@@ -37,10 +37,11 @@ const BANNED: [&str; 22] = [
 ];
 
 /// Where such a word stands all the same, in any case: it is somebody else's.
-const FOREIGN: [(&str, &str, &str); 6] = [
+const FOREIGN: [(&str, &str, &str); 7] = [
     ("", "MutexGuard", "the standard library's type"),
     ("", "DropGuard", "tokio-util's type"),
     ("", "drop_guard", "tokio-util's function"),
+    ("crates/server/src/net/notify.rs", "WATCHDOG", "systemd's variables"),
     ("crates/server/src/net/tls.rs", "provider", "rustls's CryptoProvider"),
     ("crates/server/src/net/verify.rs", "provider", "rustls's CryptoProvider"),
     ("crates/lab/src/postgres/cluster.rs", "wal_level = replica", "a value of PostgreSQL's"),

@@ -76,6 +76,34 @@ impl Pins {
         }
     }
 
+    /// The set as a number, for [`Pins::from_bits`].
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set of that number.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Each tie in words for an administrator.
+    #[must_use]
+    pub fn words(self) -> Vec<&'static str> {
+        let all = [
+            (Self::TEMPORARY, "temporary tables"),
+            (Self::SESSION_LOCK, "session advisory locks"),
+            (Self::HELD_CURSOR, "cursors WITH HOLD"),
+            (Self::LISTEN, "LISTEN"),
+            (Self::PREPARE, "PREPARE"),
+            (Self::UNSEEN_SETTING, "set_config()"),
+            (Self::SESSION_MODE, "session pooling"),
+        ];
+        let there = all.into_iter().filter(|(tie, _)| self.intersects(*tie));
+        there.map(|(_, words)| words).collect()
+    }
+
     /// The ties that `statement` makes when it succeeds; taken at forwarding, to be cautious.
     #[must_use]
     pub fn of(statement: &Statement<'_>) -> Self {

@@ -57,12 +57,12 @@ struct Desk {
     tasks: TaskTracker,
 }
 
-/// Serves until `stop` is cancelled.
+/// Serves until `stop` is cancelled; lets nobody new in once `accepting` is.
 pub async fn serve(
     listener: TcpListener,
     observer: Arc<Observer>,
     tasks: TaskTracker,
-    stop: CancellationToken,
+    (accepting, stop): (CancellationToken, CancellationToken),
 ) {
     let feed = Arc::new(Feed::new(Arc::clone(&observer)));
     let (making, end) = (Arc::clone(&feed), stop.clone());
@@ -74,6 +74,7 @@ pub async fn serve(
         let accepted = tokio::select! {
             biased; // told to stop, nobody new is let in
             () = stop.cancelled() => return,
+            () = accepting.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
         let stream = match accepted {

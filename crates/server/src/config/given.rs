@@ -128,6 +128,14 @@ impl Given {
         }
     }
 
+    /// Takes what `other` has for a key, or that it has nothing.
+    pub(super) fn keep(&mut self, key: &'static str, other: &Self) {
+        match other.values.get(key) {
+            Some(value) => drop(self.values.insert(key, value.clone())),
+            None => drop(self.values.remove(key)),
+        }
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
     }

@@ -1,6 +1,7 @@
 //! From the settings as written to a checked [`Config`].
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +35,25 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Where the status page is, whatever else may be missing.
+    ///
+    /// # Errors
+    /// One sentence that names the flag, the variable or the line.
+    pub fn http_listen(
+        mut flags: Given,
+        path: Option<&Path>,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Option<SocketAddr>, ConfigError> {
+        flags.add_environment(surroundings.variable);
+        if let Some(path) = path {
+            file::read(path, &mut flags)?;
+        }
+        flags.add_defaults();
+        Layers { given: &flags, surroundings }.http()
+    }
+}
+
 /// Longest file with a token, in bytes.
 const TOKEN_FILE_BYTES_MAX: u64 = 4096;
 
@@ -45,17 +65,19 @@ pub(super) struct Layers<'a> {
 impl Layers<'_> {
     fn config(&self) -> Result<Config, ConfigError> {
         let backend = self.backend()?;
+        let takeover = self.given.get("takeover").map(Given::path);
         let frontend = self.frontend(&backend.dsn)?;
         Ok(Config {
             backend,
             frontend,
             pool: self.pool()?,
             failover: self.failover()?,
-            http_listen: self.read("http_listen", |text| match text.trim() {
-                "off" => Ok(None),
-                text => value::socket_address(text).map(Some),
-            })?,
+            http_listen: self.http()?,
             workers: self.number("workers", 0, 1024)?,
+            drain: self.duration("drain_timeout", Zero::Allowed)?,
+            takeover,
+            linger: self.duration("takeover_linger", Zero::Allowed)?,
+            given: self.given.clone(),
             log: LogConfig {
                 format: self.read("log_format", |text| {
                     value::word(text, &[("human", LogFormat::Human), ("json", LogFormat::Json)])
@@ -63,6 +85,13 @@ impl Layers<'_> {
                 filter: self
                     .read("log", |text| crate::log::check(text).map(|()| text.to_owned()))?,
             },
+        })
+    }
+
+    fn http(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        self.read("http_listen", |text| match text.trim() {
+            "off" => Ok(None),
+            text => value::socket_address(text).map(Some),
         })
     }
 
@@ -171,7 +200,23 @@ impl Layers<'_> {
             clients_max: self.number("clients_max", 1, 1_000_000)?,
             login: self.duration("login_timeout", Zero::Refused)?,
             message_bytes_max: self.number("message_bytes_max", 1024, 0x3fff_ffff)?,
+            admins: match self.names("admin_users")? {
+                nobody if nobody.is_empty() => vec![dsn.user.clone()],
+                admins => admins,
+            },
+            watchers: self.names("stats_users")?,
         })
+    }
+
+    /// Names of users; none where nothing is given.
+    fn names(&self, key: &str) -> Result<Vec<String>, ConfigError> {
+        let Some(given) = self.given.get(key) else { return Ok(Vec::new()) };
+        let names = given.texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+        let names: Vec<String> = names.map(str::to_owned).collect();
+        if names.iter().any(String::is_empty) {
+            return Err(ConfigError::at(&given.origin, "names a user without a name"));
+        }
+        Ok(names)
     }
 
     fn listen(&self) -> Result<Vec<Listen>, ConfigError> {

@@ -8,6 +8,7 @@ mod load;
 mod load_pool;
 pub mod settings;
 pub mod sharing;
+mod shown;
 mod tables;
 mod value;
 
@@ -24,6 +25,7 @@ use dsn::Dsn;
 use dsn::stolon::Stolon;
 pub use given::{ConfigError, Given, Origin};
 use sharing::Sharing;
+pub use shown::Shown;
 
 /// The checked configuration.
 #[derive(Clone, Debug)]
@@ -40,8 +42,16 @@ pub struct Config {
     pub http_listen: Option<SocketAddr>,
     /// Worker threads; 0 means as many as there are cores.
     pub workers: usize,
+    /// `drain_timeout`.
+    pub drain: Duration,
+    /// `takeover`.
+    pub takeover: Option<PathBuf>,
+    /// `takeover_linger`.
+    pub linger: Duration,
     /// How the log looks.
     pub log: LogConfig,
+    /// Everything as it was given, defaults included.
+    pub given: Given,
 }
 
 /// Where PostgreSQL is, and how its health is judged.
@@ -135,6 +145,10 @@ pub struct FrontendConfig {
     pub login: Duration,
     /// `message_bytes_max`.
     pub message_bytes_max: usize,
+    /// `admin_users`: the DSN's own user where nobody is named.
+    pub admins: Vec<String>,
+    /// `stats_users`.
+    pub watchers: Vec<String>,
 }
 
 /// A place to listen at.

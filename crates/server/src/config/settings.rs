@@ -63,6 +63,15 @@ const fn text(
     Setting { key, shape: Shape::Text, value, default, heading, variables: &[], doc }
 }
 
+const fn list(
+    heading: &'static str,
+    key: &'static str,
+    value: &'static str,
+    doc: &'static str,
+) -> Setting {
+    Setting { key, shape: Shape::List, value, default: "", heading, variables: &[], doc }
+}
+
 const fn switch(heading: &'static str, key: &'static str, doc: &'static str) -> Setting {
     let default = "false";
     Setting { key, shape: Shape::Switch, value: "BOOL", default, heading, variables: &[], doc }
@@ -216,6 +225,14 @@ pub const SETTINGS: &[Setting] = &[
         "10000",
         "The most clients at a time; further ones are turned away.",
     ),
+    list(
+        FRONTEND,
+        "admin_users",
+        "USER",
+        "Who may do everything on the console, the database everline: the DSN's own user if nobody \
+         is named.",
+    ),
+    list(FRONTEND, "stats_users", "USER", "Who may look at the console's tables."),
     text(
         FRONTEND,
         "clients_max_per_user",
@@ -456,6 +473,28 @@ pub const SETTINGS: &[Setting] = &[
         "127.0.0.1:6433",
         "Where the status page and the metrics are served: ADDRESS:PORT, or off.",
     ),
+    text(
+        PROCESS,
+        "drain_timeout",
+        "DURATION",
+        "30s",
+        "How long open transactions may go on after SIGTERM; 0s ends them at once.",
+    ),
+    text(
+        PROCESS,
+        "takeover",
+        "SOCKET",
+        "",
+        "A Unix socket by which a new process takes the listening sockets over from the one that \
+         runs: start the new one with the same setting.",
+    ),
+    text(
+        PROCESS,
+        "takeover_linger",
+        "DURATION",
+        "1h",
+        "How long clients may stay with the old process after a new one has taken over.",
+    ),
     text(PROCESS, "workers", "NUMBER", "0", "Threads that do the work; 0 takes one for each core."),
     text(
         PROCESS,
@@ -467,6 +506,37 @@ pub const SETTINGS: &[Setting] = &[
     ),
     text(PROCESS, "log_format", "FORMAT", "human", "How a log line looks: human or json."),
 ];
+
+/// The settings that a reload does not change.
+const RESTART: &[&str] = &[
+    "backend_dsn",
+    "resolver",
+    "dial_timeout",
+    "enable_backend_adaptive_ha",
+    "backend_adaptive_ha_disconnect_percent",
+    "backend_adaptive_ha_unhealthy_min_time",
+    "heartbeat_interval",
+    "heartbeat_timeout",
+    "resolve_interval",
+    "pool_idle_timeout",
+    "pool_lifetime",
+    "waiters_max",
+    "held_statements_max",
+    "held_bytes_max",
+    "consul_token_file",
+    "accept_new_cluster",
+    "listen",
+    "http_listen",
+    "takeover",
+    "workers",
+    "log_format",
+];
+
+/// Whether a setting needs a restart to change.
+#[must_use]
+pub fn needs_restart(key: &str) -> bool {
+    RESTART.contains(&key)
+}
 
 /// The setting with this key.
 #[must_use]

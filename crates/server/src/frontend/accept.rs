@@ -16,11 +16,11 @@ use everline_wire::startup::{self, Startup, StartupMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::Context;
 use super::census::Counted as Place;
 use super::login::{self, LoggedIn, LoginError};
 use super::roster::{Newcomer, Presence};
 use super::session::Session;
+use super::{CONSOLE, Context, Role, Visitor};
 use crate::backend::pool::{LeaseError, Member, PoolKey, Terms};
 use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
@@ -49,8 +49,9 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
         return;
     };
     match (opened, slot) {
-        (Ok(Some(ready)), Some(stream)) => {
-            Session::new(Arc::clone(&context), stream, ready).run().await;
+        (Ok(Admitted::Console(guest)), Some(stream)) => show_in(&context, stream, guest).await,
+        (Ok(Admitted::Session(ready)), Some(stream)) => {
+            Session::new(Arc::clone(&context), stream, *ready).run().await;
         }
         (Err(error), Some(mut stream)) => {
             log_refusal(&error);
@@ -64,7 +65,23 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
             }
         }
         (Err(error), None) => log_refusal(&error),
-        (Ok(_), _) => {}
+        (Ok(Admitted::Nothing), _) | (Ok(Admitted::Session(_) | Admitted::Console(_)), None) => {}
+    }
+}
+
+/// Hands a client of the console over, where there is room.
+async fn show_in(context: &Context, stream: Stream, guest: ConsoleGuest) {
+    let ConsoleGuest { input, user, role } = guest;
+    let visitor = Visitor { stream, input, user, role };
+    if let Err(full) = context.console.try_send(visitor) {
+        let mut stream = full.into_inner().stream;
+        let mut out = BytesMut::new();
+        let codes = &context.live().policy.codes;
+        Refusal::TooManyClients.write(codes, &mut out);
+        let login_max = context.live().login_max;
+        if timeout(login_max, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
+            login::close_gently(&mut stream).await;
+        }
     }
 }
 
@@ -85,6 +102,21 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.metrics.clients.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// What a login came to.
+enum Admitted {
+    Session(Box<Ready>),
+    Console(ConsoleGuest),
+    /// A cancel request, which is done with.
+    Nothing,
+}
+
+/// A client of the console.
+struct ConsoleGuest {
+    input: BytesMut,
+    user: String,
+    role: Role,
 }
 
 /// A session that is about to begin.
@@ -114,21 +146,32 @@ async fn open(
     context: &Arc<Context>,
     slot: &mut Option<Stream>,
     clients: usize,
-) -> Result<Option<Ready>, LoginError> {
+) -> Result<Admitted, LoginError> {
     let mut input = BytesMut::new();
     let mut binding = None;
     let message = match first_packets(context, slot, &mut input, &mut binding).await? {
         Opened::Session(message) => message,
         Opened::Cancel { process_id, secret } => {
             context.cancels.cancel(process_id, &secret, context.pools.dialer()).await;
-            return Ok(None);
+            return Ok(Admitted::Nothing);
         }
     };
-    let Some(stream) = slot else { return Ok(None) };
-    if clients >= context.live().clients_max {
+    let Some(stream) = slot else { return Ok(Admitted::Nothing) };
+    // Whoever has to look why every place is taken must get in.
+    if message.database != CONSOLE && clients >= context.live().clients_max {
         return Err(Refusal::TooManyClients.into());
     }
+    if context.doors.is_closed(&message.database) {
+        return Err(Refusal::Disabled { name: message.database }.into());
+    }
     let logged_in = login::authenticate(stream, &mut input, message, binding, context).await?;
+    if logged_in.key.database == CONSOLE {
+        let user = logged_in.key.user;
+        let role = context.live().roles.get(&user).copied();
+        let what = "this user has no place on the console: see admin_users and stats_users";
+        let role = role.ok_or(Refusal::NotAllowed { what })?;
+        return Ok(Admitted::Console(ConsoleGuest { input, user, role }));
+    }
     let live = context.live();
     let PoolKey { database, user } = &logged_in.key;
     if !live.sharing.serves(database) {
@@ -167,7 +210,8 @@ async fn open(
         tls: stream.is_tls(),
         slot: Arc::clone(&cancel.slot),
     });
-    Ok(Some(Ready { input, conversation, pool, cancel, presence, traffic, bounds, place }))
+    let ready = Ready { input, conversation, pool, cancel, presence, traffic, bounds, place };
+    Ok(Admitted::Session(Box::new(ready)))
 }
 
 /// Reads packets until one begins a session or cancels a query.

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod cancel;
 pub mod census;
+pub mod doors;
 pub mod login;
 pub mod meter;
 pub mod options;
@@ -10,6 +11,7 @@ mod patience;
 pub mod pump;
 pub mod roster;
 pub mod session;
+mod visitor;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -18,6 +20,7 @@ use std::time::Duration;
 use everline_core::session::{Lending, Policy};
 use everline_wire::auth::KEY_BYTES;
 use everline_wire::auth::secret::{ScramVerifier, Secret};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::dial::Login;
@@ -28,7 +31,9 @@ use crate::metrics::Metrics;
 use crate::net::tls::FrontendTls;
 use cancel::Cancels;
 use census::Census;
+use doors::Doors;
 use roster::Roster;
+pub use visitor::{CONSOLE, Role, Visitor};
 
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -73,6 +78,8 @@ pub struct Live {
     pub clients_max: usize,
     /// How the DSN's own user logs in at the backend.
     pub backend_login: Login,
+    /// Who may do what on the console.
+    pub roles: BTreeMap<String, Role>,
 }
 
 /// What all sessions share.
@@ -86,6 +93,10 @@ pub struct Context {
     pub roster: Arc<Roster>,
     /// Clients by database and by user.
     pub census: Arc<Census>,
+    /// Databases to which nobody new is let in.
+    pub doors: Doors,
+    /// Where clients of the console go.
+    pub console: mpsc::Sender<Visitor>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Makes up verifiers for users that do not exist.
@@ -108,18 +119,22 @@ pub struct Shared {
     pub mock_key: [u8; KEY_BYTES],
     /// See [`Context`].
     pub drain: CancellationToken,
+    /// See [`Context`].
+    pub console: mpsc::Sender<Visitor>,
 }
 
 impl Context {
     /// What all sessions of a server share that has none yet.
     #[must_use]
     pub fn new(shared: Shared, live: Live) -> Self {
-        let Shared { pools, metrics, mock_key, drain } = shared;
+        let Shared { pools, metrics, mock_key, drain, console } = shared;
         Self {
             pools,
             cancels: Arc::default(),
             roster: Arc::default(),
             census: Arc::default(),
+            doors: Doors::default(),
+            console,
             metrics,
             mock_key,
             drain,

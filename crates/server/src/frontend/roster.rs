@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use everline_core::session::pin::Pins;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,7 @@ pub struct Client {
     pub slot: Arc<Slot>,
     /// Since when its statement waits, in microseconds after its login, plus 1; 0: it does not.
     waits: AtomicU64,
+    ties: AtomicU8,
     killed: CancellationToken,
 }
 
@@ -48,6 +50,12 @@ impl Client {
     pub fn waits(&self) -> Option<Duration> {
         let began = self.waits.load(Ordering::Relaxed).checked_sub(1)?;
         Some(self.since.elapsed().saturating_sub(Duration::from_micros(began)))
+    }
+
+    /// What ties it to its connection beyond the transaction.
+    #[must_use]
+    pub fn ties(&self) -> Pins {
+        Pins::from_bits(self.ties.load(Ordering::Relaxed))
     }
 
     /// Sends it away: FATAL 57P01, its transaction is rolled back.
@@ -106,6 +114,7 @@ impl Roster {
             since_wall: SystemTime::now(),
             slot,
             waits: AtomicU64::new(0),
+            ties: AtomicU8::new(0),
             killed: CancellationToken::new(),
         });
         seats.clients.insert(client.number, Arc::clone(&client));
@@ -139,6 +148,13 @@ impl Presence {
         let began = u64::try_from(self.client.since.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.client.waits.store(began.saturating_add(1), Ordering::Relaxed);
         Waiting(Arc::clone(&self.client))
+    }
+
+    /// Notes what ties the session to its connection.
+    pub fn tied(&self, by: Pins) {
+        if self.client.ties.load(Ordering::Relaxed) != by.bits() {
+            self.client.ties.store(by.bits(), Ordering::Relaxed);
+        }
     }
 
     /// Cancelled when the client is to be sent away.

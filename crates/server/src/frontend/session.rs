@@ -515,6 +515,7 @@ impl Session {
 
     /// Passes on what was counted; true when a statement was answered.
     fn count(&mut self) -> bool {
+        self.presence.tied(self.conversation.pins());
         let tally = self.conversation.take_tally();
         self.context.metrics.count(&tally, &self.traffic, self.meter.take());
         tally.statements > 0

@@ -2,8 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -21,21 +24,56 @@ pub enum Listener {
     /// TCP.
     Tcp(TcpListener),
     /// A Unix socket, removed when we are done.
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener, SocketFile),
+}
+
+/// The file of a Unix socket; it goes with its listener, unless somebody else listens there then.
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    kept: Arc<AtomicBool>,
 }
 
 impl Listener {
-    /// Binds.
+    /// Binds. A socket file is removed at the end, unless `kept` says that it is somebody else's.
     ///
     /// # Errors
     /// The system's: the address is in use, the port is privileged, the directory is missing.
-    pub fn bind(place: &Listen) -> io::Result<Self> {
+    pub fn bind(place: &Listen, kept: &Arc<AtomicBool>) -> io::Result<Self> {
         match place {
             Listen::Tcp(address) => Ok(Self::Tcp(bind_tcp(*address)?)),
             Listen::Unix(path) => {
                 remove_stale(path)?;
-                Ok(Self::Unix(UnixListener::bind(path)?, path.clone()))
+                let file = SocketFile { path: path.clone(), kept: Arc::clone(kept) };
+                Ok(Self::Unix(UnixListener::bind(path)?, file))
             }
+        }
+    }
+
+    /// Takes a socket over that is open already.
+    ///
+    /// # Errors
+    /// The system's: it is no socket that listens.
+    pub fn adopt(place: &Listen, socket: OwnedFd, kept: &Arc<AtomicBool>) -> io::Result<Self> {
+        match place {
+            Listen::Tcp(_) => Ok(Self::Tcp(adopt_tcp(socket)?)),
+            Listen::Unix(path) => {
+                let listener = std::os::unix::net::UnixListener::from(socket);
+                listener.set_nonblocking(true)?;
+                let file = SocketFile { path: path.clone(), kept: Arc::clone(kept) };
+                Ok(Self::Unix(UnixListener::from_std(listener)?, file))
+            }
+        }
+    }
+
+    /// The same socket once more, to be passed on.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
         }
     }
 
@@ -58,14 +96,25 @@ impl Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Self::Unix(_, path) = self
-            && let Err(error) = std::fs::remove_file(&*path)
-        {
-            tracing::debug!(%error, path = %path.display(), "socket file not removed");
+        if self.kept.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(%error, path = %self.path.display(), "socket file not removed");
         }
     }
+}
+
+/// A TCP listener over a socket that is open already.
+///
+/// # Errors
+/// The system's.
+pub fn adopt_tcp(socket: OwnedFd) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(socket);
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
 }
 
 /// Binds a TCP listener with our backlog.

@@ -2,7 +2,9 @@
 
 mod certificate;
 pub mod end;
+pub mod handover;
 pub mod listen;
+pub mod notify;
 pub mod socket;
 pub mod stream;
 pub mod tls;

@@ -13,7 +13,7 @@ use crate::config::{
     AuthMethod, Config, Credential, InFlightSelect, LostCommit, UnreplayableState,
     User as ConfigUser,
 };
-use crate::frontend::{Live, Method, User};
+use crate::frontend::{Live, Method, Role, User};
 use crate::net::tls::FrontendTls;
 
 /// Reads the files that the configuration names, and hashes its passwords.
@@ -36,6 +36,7 @@ pub(super) fn live(config: &Config) -> Result<Live, RunError> {
             None => None,
         },
         clients_max: config.frontend.clients_max,
+        roles: roles(config),
         backend_login: Login { password: dsn.own_password().cloned(), ..Login::from_dsn(dsn) },
     })
 }
@@ -96,4 +97,14 @@ fn users(config: &Config) -> Result<BTreeMap<String, User>, RunError> {
         users.insert(name.clone(), user);
     }
     Ok(users)
+}
+
+/// Who may do what on the console; an administrator may do everything.
+fn roles(config: &Config) -> BTreeMap<String, Role> {
+    let with = |names: &[String], role| -> Vec<(String, Role)> {
+        names.iter().map(|name| (name.clone(), role)).collect()
+    };
+    let frontend = &config.frontend;
+    let watchers = with(&frontend.watchers, Role::Stats);
+    watchers.into_iter().chain(with(&frontend.admins, Role::Admin)).collect()
 }

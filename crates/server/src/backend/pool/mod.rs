@@ -6,6 +6,7 @@
 mod dialling;
 mod member;
 mod pause;
+mod renew;
 mod spec;
 mod upkeep;
 mod wait;
@@ -104,6 +105,8 @@ struct Pool {
     parameters: Arc<Parameters>,
     /// Sessions that it serves, whether they have a connection or not.
     members: usize,
+    /// What was opened before is closed when it is given back.
+    renewed: Instant,
     /// No dial before this instant: the last one failed.
     not_before: Instant,
     /// The pause after the next failure.
@@ -327,6 +330,7 @@ impl Pools {
             login: Arc::new(spec.login),
             parameters: Arc::default(),
             members: 1,
+            renewed: Instant::now(),
             not_before: Instant::now(),
             pause: DIAL_PAUSE_MIN,
             idle: Vec::new(),
@@ -539,7 +543,9 @@ impl Pools {
         let young = backend.until.is_none_or(|until| now < until);
         let fit = current && young && !backend.state.spoiled && backend.is_quiet();
         let mut inner = self.lock();
-        let fit = fit && !self.pauses_pool(&inner, pool);
+        let renewed = inner.pools.get(&pool).map(|pool| pool.renewed);
+        let fresh = renewed.is_none_or(|renewed| backend.place.opened >= renewed);
+        let fit = fit && fresh && !self.pauses_pool(&inner, pool);
         inner.plan.note_hold(pool, now.saturating_duration_since(backend.lent_at));
         let keep = fit && inner.plan.returned(pool, now.into_std()) == Returned::Keep;
         let counts = inner.plan.counts_mut(pool);
