@@ -42,16 +42,25 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
     if clients >= context.live().clients_max.saturating_add(NEWCOMERS_MAX) {
         return; // not even a word: whoever floods us must not keep us writing
     }
+    // Boxed: the memory of a login is free again when the session begins.
+    let session = Box::pin(greet(&context, stream, clients)).await;
+    if let Some(session) = session {
+        session.run().await;
+    }
+}
+
+/// Lets a client in, or sends it away with the reason.
+async fn greet(context: &Arc<Context>, stream: Stream, clients: usize) -> Option<Box<Session>> {
     let mut slot = Some(stream);
     let login_max = context.live().login_max;
-    let Ok(opened) = timeout(login_max, open(&context, &mut slot, clients)).await else {
+    let Ok(opened) = timeout(login_max, open(context, &mut slot, clients)).await else {
         tracing::info!("login not finished in {login_max:?}");
-        return;
+        return None;
     };
     match (opened, slot) {
-        (Ok(Admitted::Console(guest)), Some(stream)) => show_in(&context, stream, guest).await,
+        (Ok(Admitted::Console(guest)), Some(stream)) => show_in(context, stream, guest).await,
         (Ok(Admitted::Session(ready)), Some(stream)) => {
-            Session::new(Arc::clone(&context), stream, *ready).run().await;
+            return Some(Box::new(Session::new(Arc::clone(context), stream, *ready)));
         }
         (Err(error), Some(mut stream)) => {
             log_refusal(&error);
@@ -59,7 +68,7 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
                 context.metrics.refuse(code, 1);
             }
             let mut out = BytesMut::new();
-            error.write(&context, &mut out);
+            error.write(context, &mut out);
             if timeout(login_max, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
                 login::close_gently(&mut stream).await;
             }
@@ -67,6 +76,7 @@ pub async fn serve(context: Arc<Context>, stream: Stream) {
         (Err(error), None) => log_refusal(&error),
         (Ok(Admitted::Nothing), _) | (Ok(Admitted::Session(_) | Admitted::Console(_)), None) => {}
     }
+    None
 }
 
 /// Hands a client of the console over, where there is room.

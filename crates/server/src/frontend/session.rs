@@ -110,7 +110,9 @@ impl Session {
     }
 
     /// Serves the client until one of the two leaves.
-    pub async fn run(mut self) {
+    ///
+    /// What is waited for seldom is boxed: an idle client costs the memory of this future.
+    pub async fn run(mut self: Box<Self>) {
         let mut moved = false;
         loop {
             if self.digest().await == Next::End {
@@ -122,7 +124,7 @@ impl Session {
             self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some());
             let woke = match self.patience.deadline() {
                 None => self.wait().await,
-                Some(at) => match timeout_at(at, self.wait()).await {
+                Some(at) => match Box::pin(timeout_at(at, self.wait())).await {
                     Ok(woke) => woke,
                     Err(_) if self.be_impatient() == Next::Wait => continue,
                     Err(_) => break,
@@ -141,7 +143,7 @@ impl Session {
                     self.lose();
                 }
                 Woke::Ended => {
-                    self.last_words_of_backend().await;
+                    Box::pin(self.last_words_of_backend()).await;
                     self.lose();
                 }
                 Woke::Paused => self.make_way(),
@@ -156,7 +158,7 @@ impl Session {
                 break;
             }
         }
-        self.part().await;
+        Box::pin(self.part()).await;
     }
 
     /// Waits until there is something to do.
@@ -184,11 +186,11 @@ impl Session {
         if !movable {
             return poll_fn(|context| wait.poll(context)).await;
         }
-        let paused = pin!(self.context.pools.until_paused(self.pool.id()));
+        let mut paused = Box::pin(self.context.pools.until_paused(self.pool.id()));
         tokio::select! {
             biased; // what has been said comes before a pause
             woke = poll_fn(|context| wait.poll(context)) => woke,
-            () = paused => Woke::Paused,
+            () = &mut paused => Woke::Paused,
         }
     }
 
@@ -209,7 +211,10 @@ impl Session {
     /// Takes the client's messages, as far as they have come and may be dealt with.
     async fn digest(&mut self) -> Next {
         loop {
-            self.lose_if_fenced().await;
+            if self.is_fenced() {
+                Box::pin(self.last_words_of_backend()).await;
+                self.lose();
+            }
             if !self.pass_rest() {
                 return Next::Wait;
             }
@@ -250,7 +255,7 @@ impl Session {
                         self.taken(end, Flow::Discard, missing);
                     }
                 },
-                Step::Hold => match self.hold_pinned().await {
+                Step::Hold => match Box::pin(self.hold_pinned()).await {
                     Ok(()) => {}
                     Err(None) => return Next::End,
                     Err(Some(error)) => {
@@ -331,6 +336,10 @@ impl Session {
         {
             return Ok(lease);
         }
+        Box::pin(self.wait_for_lease()).await
+    }
+
+    async fn wait_for_lease(&mut self) -> Result<Lease, Option<Acquire>> {
         let _waiting = self.presence.waiting();
         let killed = self.presence.killed();
         let began = Instant::now();
@@ -433,13 +442,10 @@ impl Session {
         self.conversation.refuse(message_tag, &refusal, out);
     }
 
-    /// Ends the loan when nobody vouches for its leader any more: the message at hand is then
+    /// Whether nobody vouches for the leader of the loan any more: the message at hand is then
     /// known never to have been sent.
-    async fn lose_if_fenced(&mut self) {
-        if self.lease.as_mut().is_some_and(|lease| !lease.backend().may_dispatch()) {
-            self.last_words_of_backend().await;
-            self.lose();
-        }
+    fn is_fenced(&mut self) -> bool {
+        self.lease.as_mut().is_some_and(|lease| !lease.backend().may_dispatch())
     }
 
     /// Relays what the backend has said.
@@ -528,3 +534,7 @@ enum Acquire {
     Cancelled,
     Lease(LeaseError),
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -37,7 +37,7 @@ impl Session {
     }
 
     /// Ends the session: gives the connection back if it is clean, and says the last words.
-    pub(super) async fn part(mut self) {
+    pub(super) async fn part(mut self: Box<Self>) {
         self.count();
         if let Some(lease) = self.lease.take() {
             let whole = self.out.to_backend.is_empty() && self.rest.1 == 0;
