@@ -4,27 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use everline_lab::ledger::{Observer, Outcome};
 use tokio::time::Instant;
 
 /// Width of one column of the timeline.
 pub(crate) const COLUMN: Duration = Duration::from_millis(100);
 /// From this long on a statement counts as one that waited.
 const WAITED: Duration = Duration::from_millis(50);
-
-/// How one statement ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It succeeded, and nothing is durable by it alone.
-    Done,
-    /// It succeeded, and with it this many rows are promised.
-    Acknowledged(u64),
-    /// 40001: nothing has happened, the client may repeat it.
-    Retryable,
-    /// 08007, 40003, or a connection that ended: it may have happened or not.
-    Unknown,
-    /// Another error: nothing has happened.
-    Refused,
-}
 
 /// One column of the timeline.
 #[derive(Debug, Clone, Copy, Default)]
@@ -141,17 +127,39 @@ impl Board {
         self.state().events.push(Event { at, mark, text: text.into() });
     }
 
-    /// Client `number` sends a statement.
-    pub(crate) fn asks(&self, number: u16) -> Instant {
+    /// Ends the columns of the timeline that are over.
+    pub(crate) fn end_columns(&self) {
         let now = Instant::now();
-        self.set_wait(number, Some(now));
-        now
+        let waiting = self.waits.iter().filter(|wait| {
+            let since = *wait.lock().unwrap_or_else(PoisonError::into_inner);
+            since.is_some_and(|since| now - since >= WAITED)
+        });
+        let waiting = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
+        let due = self.elapsed().as_millis() / COLUMN.as_millis();
+        let due = usize::try_from(due).unwrap_or(usize::MAX);
+        let mut state = self.state();
+        while state.columns.len() < due {
+            let column = Column { waiting, ..std::mem::take(&mut state.current) };
+            state.columns.push(column);
+        }
+        state.latencies.retain(|(at, _)| now - *at <= Duration::from_secs(1));
     }
 
-    /// Client `number` has its answer to what it asked at `asked`.
-    pub(crate) fn answered(&self, number: u16, asked: Instant, outcome: Outcome) {
-        self.set_wait(number, None);
+    /// Notes since when this client waits; since when it did before.
+    fn set_wait(&self, client: u16, since: Option<Instant>) -> Option<Instant> {
+        let wait = self.waits.get(usize::from(client))?;
+        std::mem::replace(&mut *wait.lock().unwrap_or_else(PoisonError::into_inner), since)
+    }
+}
+
+impl Observer for Board {
+    fn asks(&self, client: u16) {
+        self.set_wait(client, Some(Instant::now()));
+    }
+
+    fn answered(&self, client: u16, outcome: Outcome) {
         let now = Instant::now();
+        let asked = self.set_wait(client, None).unwrap_or(now);
         let mut state = self.state();
         let state = &mut *state;
         let succeeded = matches!(outcome, Outcome::Done | Outcome::Acknowledged(_));
@@ -184,40 +192,14 @@ impl Board {
         }
     }
 
-    /// A client lost its connection.
-    pub(crate) fn closed(&self) {
+    fn closed(&self) {
         self.state().totals.closed += 1;
     }
 
-    /// A client got an error that is neither retryable nor of unknown outcome.
-    pub(crate) fn surprise(&self, code: &str, text: &str) {
+    fn surprise(&self, code: &str, text: &str) {
         let mut state = self.state();
         let seen = state.surprises.entry(code.to_owned()).or_insert((0, text.to_owned()));
         seen.0 += 1;
-    }
-
-    /// Ends the columns of the timeline that are over.
-    pub(crate) fn end_columns(&self) {
-        let now = Instant::now();
-        let waiting = self.waits.iter().filter(|wait| {
-            let since = *wait.lock().unwrap_or_else(PoisonError::into_inner);
-            since.is_some_and(|since| now - since >= WAITED)
-        });
-        let waiting = u64::try_from(waiting.count()).unwrap_or(u64::MAX);
-        let due = self.elapsed().as_millis() / COLUMN.as_millis();
-        let due = usize::try_from(due).unwrap_or(usize::MAX);
-        let mut state = self.state();
-        while state.columns.len() < due {
-            let column = Column { waiting, ..std::mem::take(&mut state.current) };
-            state.columns.push(column);
-        }
-        state.latencies.retain(|(at, _)| now - *at <= Duration::from_secs(1));
-    }
-
-    fn set_wait(&self, number: u16, since: Option<Instant>) {
-        if let Some(wait) = self.waits.get(usize::from(number)) {
-            *wait.lock().unwrap_or_else(PoisonError::into_inner) = since;
-        }
     }
 }
 

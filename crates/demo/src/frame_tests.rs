@@ -1,17 +1,18 @@
 use std::time::Duration;
 
+use everline_lab::ledger::{Observer as _, Outcome};
 use tokio::time::{Instant, advance};
 
 use super::{View, frame};
-use crate::board::{Board, Outcome};
+use crate::board::Board;
 
 #[tokio::test(start_paused = true)]
 async fn every_line_fits_and_every_event_has_its_mark() {
     let board = Board::new(24);
     for step in 0..120 {
-        let asked = board.asks(step % 24);
+        board.asks(step % 24);
         advance(Duration::from_millis(100)).await;
-        board.answered(step % 24, asked, Outcome::Acknowledged(1));
+        board.answered(step % 24, Outcome::Acknowledged(1));
         board.end_columns();
     }
     board.state().fault = Some(Instant::now());

@@ -3,7 +3,6 @@
 mod args;
 mod board;
 mod frame;
-mod ledger;
 mod paint;
 mod run;
 mod screen;

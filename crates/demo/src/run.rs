@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use everline_lab::ledger::{Entry, Shape, Writer};
 use everline_lab::postgres::Installation;
 use everline_lab::{Error, Result, process};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{Args, Fault, Ha};
 use crate::board::{Board, COLUMN};
 use crate::frame::View;
-use crate::ledger::{Entry, Writer};
 use crate::paint::{Ink, Line};
 use crate::screen::{Screen, complain, print_json, seconds};
 use crate::stage::Stage;
@@ -31,6 +31,8 @@ const AFTER: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_mins(1);
 /// The same without Everline, where some clients never come back.
 const PATIENCE_WITHOUT: Duration = Duration::from_secs(20);
+/// How the clients write, a third of them each.
+const SHAPES: [Shape; 3] = [Shape::Simple, Shape::Extended, Shape::Transaction];
 /// Exit code of a program that was interrupted, as shells have it.
 const INTERRUPTED: u8 = 130;
 
@@ -174,9 +176,9 @@ impl Run {
         let stop = CancellationToken::new();
         let ids = Arc::new(AtomicU64::new(1));
         let mut writers = JoinSet::new();
-        for number in 0..args.clients {
+        for (number, shape) in (0..args.clients).zip(SHAPES.into_iter().cycle()) {
             let (door, board, ids) = (stage.door(), board.clone(), ids.clone());
-            writers.spawn(Writer::new(number, door, board, ids, stop.clone()).run());
+            writers.spawn(Writer::new(number, shape, door, board, ids, stop.clone()).run());
         }
         let mut looking = JoinSet::new();
         if let Some(everline) = &stage.everline {

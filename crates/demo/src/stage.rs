@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use everline_lab::everline::{Everline, Launch};
+use everline_lab::ledger::Door;
 use everline_lab::{Error, Result};
 
 use crate::args::{Args, Fault, Ha};
-use crate::ledger::Door;
 use crate::world::World;
 
 /// First argument with which this program is Everline.

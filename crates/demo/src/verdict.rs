@@ -1,13 +1,12 @@
 //! What came of it, checked against the new leader's rows.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use everline_lab::ledger::{Entry, audit};
 use serde::Serialize;
 
 use crate::args::{Args, Fault};
 use crate::board::State;
-use crate::ledger::{Entry, Promise};
 
 /// The verdict on one run; the JSON object of `--json`.
 #[derive(Debug, Clone, Serialize)]
@@ -58,8 +57,8 @@ impl Verdict {
             retryable: totals.retryable,
             unknown: totals.unknown,
             acknowledged: totals.acknowledged,
-            lost: audit.lost,
-            doubled: audit.doubled,
+            lost: audit.lost(),
+            doubled: audit.doubled(),
             outage_ms: state.outage().map(milliseconds),
             ha: args.ha.to_string(),
             manager,
@@ -76,41 +75,3 @@ impl Verdict {
             && self.outage_ms.is_some()
     }
 }
-
-/// What the rows say about the promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Audit {
-    lost: u64,
-    doubled: u64,
-}
-
-fn audit(entries: &[Entry], rows: &[(u64, u64)]) -> Audit {
-    let present: BTreeMap<u64, u64> = rows.iter().copied().collect();
-    let mut audit = Audit { lost: 0, doubled: 0 };
-    for entry in entries {
-        let ids = entry.first..entry.first + entry.count;
-        let counts = ids.map(|id| present.get(&id).copied().unwrap_or(0));
-        let (mut missing, mut there, mut repeated) = (0, 0, 0);
-        for count in counts {
-            match count {
-                0 => missing += 1,
-                1 => there += 1,
-                2.. => repeated += 1,
-            }
-        }
-        audit.doubled += repeated;
-        match entry.promise {
-            Promise::Acknowledged => audit.lost += missing,
-            // All or nothing: a half is a loss whatever was told.
-            Promise::Unknown if missing < entry.count => audit.lost += missing,
-            Promise::Unknown => {}
-            // It would be there twice had the client believed the error and repeated it.
-            Promise::Refused => audit.doubled += there,
-        }
-    }
-    audit
-}
-
-#[cfg(test)]
-#[path = "verdict_tests.rs"]
-mod tests;

@@ -7,12 +7,12 @@ mod real;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use everline_lab::ledger::Door;
 use everline_lab::stolon::real::Programs;
 use everline_lab::{Result, consul};
 
 use crate::args::{Args, Fault};
 use crate::board::Board;
-use crate::ledger::Door;
 
 /// Where the network in front of the first leader is, when it shall fail.
 const IN_FRONT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4));

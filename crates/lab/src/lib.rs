@@ -11,6 +11,7 @@ pub mod everline;
 pub mod fake_backend;
 pub mod fake_consul;
 pub mod faults;
+pub mod ledger;
 mod message;
 pub mod ports;
 pub mod postgres;

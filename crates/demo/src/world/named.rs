@@ -6,13 +6,13 @@ use std::time::Duration;
 use everline_lab::Result;
 use everline_lab::dns::Dns;
 use everline_lab::faults::{Mode, Relay};
+use everline_lab::ledger::{Door, TABLE};
 use everline_lab::postgres::{APP_DATABASE, APP_PASSWORD, APP_USER, Cluster, ClusterOptions, Stop};
 use tokio::time::{Instant, sleep};
 
 use super::{IN_FRONT, LEDGER, entry, set_state};
 use crate::args::Fault;
 use crate::board::Board;
-use crate::ledger::{Door, TABLE};
 
 /// The name that moves.
 pub(super) const NAME: &str = "db.demo";

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use everline_lab::consul::{Agent, Kind};
+use everline_lab::ledger::TABLE;
 use everline_lab::postgres::APP_DATABASE;
 use everline_lab::stolon::real::{Stolon, StolonOptions};
 use everline_lab::{Error, Result};
@@ -12,7 +13,6 @@ use tokio::time::{Instant, sleep};
 use super::{CLUSTER, LEDGER, Words, announces, entry, guide_says, set_state, words};
 use crate::args::Fault;
 use crate::board::Board;
-use crate::ledger::TABLE;
 
 /// Longest wait for each step of the sentinel and the keepers.
 const PATIENCE: Duration = Duration::from_mins(1);
