@@ -247,6 +247,46 @@ fn listeners_hear_before_and_after_a_failover() {
     });
 }
 
+#[test]
+fn a_listener_that_says_nothing_listens_on_the_new_leader() {
+    run(silent_listener(&[]));
+}
+
+#[test]
+fn a_listener_that_says_nothing_listens_on_the_new_leader_in_session_pooling() {
+    run(silent_listener(&["--pool-mode", "session"]));
+}
+
+async fn silent_listener(arguments: &[&str]) -> Result<()> {
+    let arguments = [&["--failover-hold", "20s", "--listen-gap", "notify"], arguments].concat();
+    let mut scene = Scene::adaptive(Fault::Kill, &arguments).await?;
+    let mut listener = Seat::app("listener", scene.address()).await;
+    let mut speaker = Seat::app("speaker", scene.address()).await;
+    listener.ask("Q:LISTEN news", "C[LISTEN] / Z[I]").await;
+    listener.ask("Q:LISTEN \"More News\"", "C[LISTEN] / Z[I]").await;
+    speaker.ask("Q:NOTIFY news, 'one'", "C[NOTIFY] / Z[I]").await;
+    listener.hears("A[news \"one\"]").await;
+    scene.strike(Fault::Kill).await?;
+    listener.is_silent().await;
+    scene.succeed().await?;
+    // It says nothing, and hears that it may have missed something, and then everything.
+    let gap = "A[news \"everline:gap\"] / A[More News \"everline:gap\"]";
+    listener.hears(gap).await;
+    speaker.ask("Q:NOTIFY news, 'two'", "C[NOTIFY] / Z[I]").await;
+    listener.hears("A[news \"two\"]").await;
+    speaker.ask("Q:NOTIFY \"More News\", 'three'", "C[NOTIFY] / Z[I]").await;
+    listener.hears("A[More News \"three\"]").await;
+    // One that is lost alone comes back as well.
+    let all = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity \
+               WHERE usename = 'app' AND query LIKE '%LISTEN%' AND pid <> pg_backend_pid()";
+    scene.cluster.primary().sql(all).await?;
+    listener.hears(gap).await;
+    listener.is_served().await;
+    listener.ask("Q:UNLISTEN *", "C[UNLISTEN] / Z[I]").await;
+    listener.is_silent().await;
+    Ok(())
+}
+
 async fn cancel(scene: &Scene, seat: &Seat, right: bool) -> Result<()> {
     let (process_id, secret) = seat.client.key().expect("a key").clone();
     let mut secret = secret.to_vec();

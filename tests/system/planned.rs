@@ -188,3 +188,80 @@ fn a_forgotten_pause_ends_in_a_retryable_error() {
         Ok(())
     });
 }
+
+#[test]
+fn what_is_sent_after_an_announced_shutdown_waits_longer_than_a_failover_is_waited_for() {
+    run(async {
+        let mut cluster = Cluster::start(ClusterOptions::single()).await?;
+        let everline = start(&cluster, &["--shutdown-hold", "30s"]).await?;
+        let mut seat = Seat::app("waits", everline.address()).await;
+        seat.is_served().await;
+        cluster.primary_mut().stop(Stop::Fast).await?;
+        until(&everline, "outage", |status| !is_available(status)).await;
+        seat.say("Q:SELECT 1").await;
+        sleep(LONGER).await;
+        seat.is_silent().await;
+        cluster.primary_mut().start().await?;
+        seat.hears(ONE).await;
+        assert_eq!(number(&status(&everline).await, "retryable_total"), 0);
+        // A leader that is killed has announced nothing.
+        cluster.primary_mut().kill9();
+        until(&everline, "outage", |status| !is_available(status)).await;
+        seat.ask("Q:SELECT 1", "E:held / Z[I]").await;
+        keep_log(&everline);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_smart_shutdown_ends_when_the_last_transaction_has_and_nobody_hears_of_it() {
+    run(smart_shutdown(&[]));
+}
+
+#[test]
+fn a_smart_shutdown_is_heard_of_by_nobody_in_session_pooling() {
+    run(smart_shutdown(&["--pool-mode", "session"]));
+}
+
+async fn smart_shutdown(arguments: &[&str]) -> Result<()> {
+    let mut cluster = Cluster::start(ClusterOptions::single()).await?;
+    cluster.primary().sql("SET ROLE app; CREATE TABLE t (n int)").await?;
+    let arguments = [&["--shutdown-hold", "60s"], arguments].concat();
+    let everline = start(&cluster, &arguments).await?;
+    let address = everline.address();
+    let mut runs = Seat::app("has a transaction open", address).await;
+    let mut listens = Seat::app("listens", address).await;
+    runs.ask("Q:BEGIN / Q:INSERT INTO t VALUES (1)", "C[BEGIN] / Z[T] / C[INSERT 0 1] / Z[T]")
+        .await;
+    listens.ask("Q:LISTEN news", "C[LISTEN] / Z[I]").await;
+    cluster.primary_mut().begin_stop(Stop::Smart);
+    // Nothing says that it has begun, but that nobody is let in any more.
+    let mut comes = Seat::app("comes", address).await;
+    let mut also = Seat::app("comes too", address).await;
+    comes.say("Q:INSERT INTO t VALUES (2)").await;
+    also.say("P::INSERT INTO t VALUES (3) / B:: / E: / S").await;
+    until(&everline, "outage", |status| !is_available(status)).await;
+    until(&everline, "two held", |status| number(status, "held") == 2).await;
+    runs.ask("Q:INSERT INTO t VALUES (4)", "C[INSERT 0 1] / Z[T]").await;
+    sleep(LONGER).await;
+    assert!(cluster.primary_mut().is_running(), "a transaction is open");
+    runs.ask("Q:COMMIT", "C[COMMIT] / Z[I]").await;
+    let gone = Instant::now() + STATUS_MAX;
+    while cluster.primary_mut().is_running() {
+        assert!(Instant::now() < gone, "PostgreSQL still waits for connections of ours");
+        sleep(Duration::from_millis(50)).await;
+    }
+    cluster.primary_mut().start().await?;
+    comes.hears("C[INSERT 0 1] / Z[I]").await;
+    also.hears("1 / 2 / C[INSERT 0 1] / Z[I]").await;
+    for mut seat in [runs, listens, comes, also] {
+        seat.is_served().await;
+        seat.is_silent().await;
+    }
+    assert_eq!(cluster.primary().value("SELECT count(*) FROM t").await?, "4");
+    let status = status(&everline).await;
+    assert_eq!(number(&status, "retryable_total"), 0, "{status:#}");
+    assert_eq!(number(&status, "unknown_total"), 0, "{status:#}");
+    keep_log(&everline);
+    Ok(())
+}

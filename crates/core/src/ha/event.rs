@@ -43,6 +43,12 @@ pub enum Event {
         /// The epoch it belongs to.
         epoch: u64,
     },
+    /// The leader's address refuses connections (57P03) while the system connection stands there: a
+    /// smart shutdown, in which what is connected may go on, and nobody else gets in.
+    Leaving {
+        /// The epoch whose leader's address was dialled.
+        epoch: u64,
+    },
     /// The system connection's own answer says that its server is in recovery.
     HotStandby {
         /// The epoch it belongs to.
@@ -67,6 +73,7 @@ impl Event {
             | Self::SystemBroken { epoch }
             | Self::SystemRefused { epoch }
             | Self::ShuttingDown { epoch }
+            | Self::Leaving { epoch }
             | Self::HotStandby { epoch } => Some(*epoch),
             Self::SystemConnected { .. }
             | Self::LeaderChanged
@@ -122,6 +129,8 @@ pub enum Unavailable {
     SystemConnectionLost,
     /// The old leader is given up and a new one is looked for.
     FailingOver,
+    /// The leader has announced its shutdown: a successor is to be expected.
+    ShuttingDown,
 }
 
 impl fmt::Display for Unavailable {
@@ -130,6 +139,7 @@ impl fmt::Display for Unavailable {
             Self::Starting => "no leader is known yet",
             Self::SystemConnectionLost => "the system connection is lost",
             Self::FailingOver => "the backend is failing over",
+            Self::ShuttingDown => "the leader has announced its shutdown",
         })
     }
 }

@@ -49,6 +49,8 @@ pub enum Cause {
     SystemRefused,
     /// The leader said that it is shutting down.
     ShuttingDown,
+    /// The leader lets nobody in any more.
+    Leaving,
     /// The leader said that it is in recovery.
     HotStandby,
     /// A source, or the operator, named another leader.
@@ -78,6 +80,7 @@ impl Cause {
             Event::SystemBroken { .. } => Self::SystemBroken,
             Event::SystemRefused { .. } => Self::SystemRefused,
             Event::ShuttingDown { .. } => Self::ShuttingDown,
+            Event::Leaving { .. } => Self::Leaving,
             Event::HotStandby { .. } => Self::HotStandby,
             Event::LeaderChanged => Self::LeaderChanged,
             Event::LeaderWithdrawn => Self::LeaderWithdrawn,
@@ -96,6 +99,7 @@ impl Cause {
             Self::SystemBroken => "system_broken",
             Self::SystemRefused => "system_refused",
             Self::ShuttingDown => "shutting_down",
+            Self::Leaving => "leaving",
             Self::HotStandby => "hot_standby",
             Self::LeaderChanged => "leader_changed",
             Self::LeaderWithdrawn => "leader_withdrawn",
@@ -117,6 +121,7 @@ impl fmt::Display for Cause {
                 f.write_str("the leader has no slot free for the system connection")
             }
             Self::ShuttingDown => f.write_str("the leader is shutting down"),
+            Self::Leaving => f.write_str("the leader lets nobody in any more"),
             Self::HotStandby => f.write_str("the leader is in recovery"),
             Self::LeaderChanged => f.write_str("another leader was announced"),
             Self::LeaderWithdrawn => f.write_str("nobody vouches for the leader any more"),

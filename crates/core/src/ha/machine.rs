@@ -101,6 +101,10 @@ pub struct Machine {
     /// When the leader's address last said 53300, if nothing broke and no system connection stood
     /// since.
     refused_at: Option<Instant>,
+    /// The leader is in a smart shutdown: nothing new begins, and it is left when nothing runs.
+    leaving: bool,
+    /// The last leader announced that it would go.
+    announced: bool,
     published: Availability,
 }
 
@@ -116,6 +120,8 @@ impl Machine {
             system_up: false,
             pooled: 0,
             refused_at: None,
+            leaving: false,
+            announced: false,
             published: Availability::Unavailable(Unavailable::Starting),
         }
     }
@@ -148,6 +154,12 @@ impl Machine {
     #[must_use]
     pub const fn system_up(&self) -> bool {
         self.system_up
+    }
+
+    /// Whether the leader is in a smart shutdown.
+    #[must_use]
+    pub const fn is_leaving(&self) -> bool {
+        self.leaving
     }
 
     /// How many pool connections of this epoch are open.
@@ -189,7 +201,9 @@ impl Machine {
             Event::SystemConnected { node } => self.system_connected(node, effects),
             Event::SystemBroken { .. } => self.system_broken(now, effects),
             Event::SystemRefused { .. } => self.system_refused(now),
-            Event::ShuttingDown { .. } | Event::HotStandby { .. } => self.fail_over(effects),
+            Event::ShuttingDown { .. } => self.shuts_down(effects),
+            Event::Leaving { .. } => self.leaving |= self.system_up,
+            Event::HotStandby { .. } => self.fail_over(effects),
             Event::LeaderChanged | Event::LeaderWithdrawn => {
                 self.fail_over(effects);
                 if effects.is_empty() {
@@ -197,6 +211,10 @@ impl Machine {
                 }
             }
             Event::Tick => {}
+        }
+        if self.leaving && self.pooled == 0 {
+            self.shuts_down(effects);
+            cause = Cause::ShuttingDown;
         }
         if let Some((broken, baseline)) = self.evidence(now) {
             self.fail_over(effects);
@@ -254,7 +272,15 @@ impl Machine {
         self.leader = Some(node);
         self.system_up = true;
         self.refused_at = None;
+        self.leaving = false;
+        self.announced = false;
         self.state = State::Healthy;
+    }
+
+    /// The leader goes, and has said so.
+    fn shuts_down(&mut self, effects: &mut Vec<Effect>) {
+        self.fail_over(effects);
+        self.announced = true;
     }
 
     fn system_broken(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -318,6 +344,7 @@ impl Machine {
         self.epoch += 1;
         self.leader = None;
         self.system_up = false;
+        self.leaving = false;
         self.pooled = 0;
     }
 
@@ -335,7 +362,13 @@ impl Machine {
     fn judge(&self, now: Instant) -> Availability {
         match self.state {
             State::Starting => Availability::Unavailable(Unavailable::Starting),
+            State::Failover if self.announced => {
+                Availability::Unavailable(Unavailable::ShuttingDown)
+            }
             State::Failover => Availability::Unavailable(Unavailable::FailingOver),
+            State::Healthy | State::Unhealthy { .. } if self.leaving => {
+                Availability::Unavailable(Unavailable::ShuttingDown)
+            }
             State::Healthy | State::Unhealthy { .. } => {
                 if self.system_up || self.is_merely_full(now) {
                     Availability::Available

@@ -11,6 +11,7 @@ const ROWS: &str = "
     starting      system broken   | starting
     starting      refused         | starting
     starting      shutdown        | starting
+    starting      leaving         | starting
     starting      standby         | starting
     starting      leader changed  | starting dial
     starting      leader withdrawn| starting dial
@@ -23,6 +24,7 @@ const ROWS: &str = "
     healthy       system broken   | unhealthy unavailable dial
     healthy       refused         | healthy
     healthy       shutdown        | failover unavailable retire:1 dial
+    healthy       leaving         | healthy unavailable
     healthy       standby         | failover unavailable retire:1 dial
     healthy       leader changed  | failover unavailable retire:1 dial
     healthy       leader withdrawn| failover unavailable retire:1 dial
@@ -35,6 +37,7 @@ const ROWS: &str = "
     unhealthy     system broken   | unhealthy unavailable dial
     unhealthy     refused         | unhealthy
     unhealthy     shutdown        | failover unavailable retire:1 dial
+    unhealthy     leaving         | unhealthy unavailable
     unhealthy     standby         | failover unavailable retire:1 dial
     unhealthy     leader changed  | failover unavailable retire:1 dial
     unhealthy     leader withdrawn| failover unavailable retire:1 dial
@@ -47,6 +50,7 @@ const ROWS: &str = "
     lost          system broken   | unhealthy
     lost          refused         | unhealthy available
     lost          shutdown        | failover unavailable retire:1 dial
+    lost          leaving         | unhealthy
     lost          standby         | failover unavailable retire:1 dial
     lost          leader changed  | failover unavailable retire:1 dial
     lost          leader withdrawn| failover unavailable retire:1 dial
@@ -59,6 +63,7 @@ const ROWS: &str = "
     failover      system broken   | failover
     failover      refused         | failover
     failover      shutdown        | failover
+    failover      leaving         | failover
     failover      standby         | failover
     failover      leader changed  | failover dial
     failover      leader withdrawn| failover dial
@@ -94,7 +99,7 @@ fn every_state_and_every_event() {
 }
 
 /// How many variants [`Event`] has; `number` below does not compile when one is missing.
-const EVENT_KINDS: usize = 11;
+const EVENT_KINDS: usize = 12;
 
 fn number(event: &Event) -> usize {
     match event {
@@ -109,6 +114,7 @@ fn number(event: &Event) -> usize {
         Event::LeaderChanged => 8,
         Event::LeaderWithdrawn => 9,
         Event::Tick => 10,
+        Event::Leaving { .. } => 11,
     }
 }
 

@@ -28,6 +28,7 @@ impl Run {
             "system broken" => Event::SystemBroken { epoch },
             "refused" => Event::SystemRefused { epoch },
             "shutdown" => Event::ShuttingDown { epoch },
+            "leaving" => Event::Leaving { epoch },
             "standby" => Event::HotStandby { epoch },
             "leader changed" => Event::LeaderChanged,
             "leader withdrawn" => Event::LeaderWithdrawn,
@@ -469,7 +470,7 @@ fn the_machine_prints_itself() {
     assert_eq!(run.machine.availability().to_string(), "available");
     run.step("shutdown", run.start);
     let told = run.machine.availability().to_string();
-    assert_eq!(told, "unavailable: the backend is failing over");
+    assert_eq!(told, "unavailable: the leader has announced its shutdown");
 }
 
 #[path = "machine_rows_tests.rs"]
@@ -477,3 +478,58 @@ mod rows;
 
 #[path = "machine_slots_tests.rs"]
 mod slots;
+
+#[test]
+fn a_leader_in_a_smart_shutdown_is_left_when_nothing_runs_on_it() {
+    check_in(
+        Mode::ADAPTIVE,
+        "
+        0s   system a/1        | healthy available
+        1s   opened x2         | healthy
+        2s   leaving           | healthy unavailable
+        3s   leaving           | healthy
+        4s   closed            | healthy
+        5s   closed            | failover retire:1 dial
+        6s   system b/2        | healthy available
+        7s   leaving@1         | healthy
+        8s   leaving           | failover unavailable retire:2 dial
+        9s   leaving           | failover
+        ",
+    );
+    // A leader that ends it fast is given up at once, one that breaks when it is found elsewhere.
+    check_in(
+        Mode::Fixed,
+        "
+        0s   system a/1        | healthy available
+        1s   opened            | healthy
+        2s   leaving           | healthy unavailable
+        3s   shutdown          | failover retire:1 dial
+        4s   system a/1/4      | healthy available
+        5s   opened            | healthy
+        6s   leaving           | healthy unavailable
+        7s   system broken     | healthy dial
+        8s   system b/2        | healthy retire:2 available
+        ",
+    );
+}
+
+#[test]
+fn an_announced_shutdown_is_told_from_a_loss() {
+    let why = |events: &[&str]| {
+        let mut run = Run::new(Mode::ADAPTIVE);
+        for words in events {
+            run.step(words, run.start);
+        }
+        run.machine.availability().to_string()
+    };
+    let announced = "unavailable: the leader has announced its shutdown";
+    assert_eq!(why(&["system a/1", "shutdown"]), announced);
+    assert_eq!(why(&["system a/1", "opened", "leaving"]), announced);
+    assert_eq!(why(&["system a/1", "leaving"]), announced);
+    assert_eq!(why(&["system a/1", "standby"]), "unavailable: the backend is failing over");
+    assert_eq!(why(&["system a/1", "shutdown", "system a/1/5"]), "available");
+    assert_eq!(
+        why(&["system a/1", "shutdown", "system a/1/5", "leader changed"]),
+        "unavailable: the backend is failing over"
+    );
+}

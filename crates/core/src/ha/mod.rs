@@ -45,6 +45,9 @@
 //!     everything else is done. An epoch is retired exactly once.
 //! 11. A fixed leader ([`Mode::Fixed`]) is never given up by evidence: rules 1 to 4 do not apply,
 //!     all others do.
+//! 12. A leader whose address refuses connections (57P03) while its system connection stands is in
+//!     a smart shutdown: nothing new is dispatched, what runs may end, and when no pool connection
+//!     is left it is given up, so that it can end.
 //!
 //! Which primary becomes the leader is told at [`Election`]; where another program names the
 //! leader, at [`Follow`].

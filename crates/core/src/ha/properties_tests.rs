@@ -14,6 +14,7 @@ enum Kind {
     SystemBroken,
     Refused,
     ShuttingDown,
+    Leaving,
     HotStandby,
     LeaderChanged,
     Tick,
@@ -29,6 +30,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
         2 => Just(Kind::SystemBroken),
         2 => Just(Kind::Refused),
         1 => Just(Kind::ShuttingDown),
+        1 => Just(Kind::Leaving),
         1 => Just(Kind::HotStandby),
         1 => Just(Kind::LeaderChanged),
         3 => Just(Kind::Tick),
@@ -49,6 +51,7 @@ fn event(kind: Kind, epoch: u64) -> Event {
         Kind::SystemBroken => Event::SystemBroken { epoch },
         Kind::Refused => Event::SystemRefused { epoch },
         Kind::ShuttingDown => Event::ShuttingDown { epoch },
+        Kind::Leaving => Event::Leaving { epoch },
         Kind::HotStandby => Event::HotStandby { epoch },
         Kind::LeaderChanged => Event::LeaderChanged,
         Kind::Tick => Event::Tick,
@@ -114,7 +117,7 @@ impl Owner {
             prop_assert!(machine.leader().is_some());
             prop_assert!(machine.system_up() || machine.pooled() > 0);
         }
-        if machine.system_up() {
+        if machine.system_up() && !machine.is_leaving() {
             prop_assert!(machine.availability().is_available(), "a standing primary is used");
         }
         match machine.state() {

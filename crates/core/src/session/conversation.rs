@@ -146,6 +146,8 @@ pub struct Conversation {
     pub(super) torn: bool,
     /// The backend has said something that makes its leadership doubtful.
     pub(super) doubtful: bool,
+    /// The channels were on no connection for a while.
+    pub(super) gap: bool,
     /// The next statement is answered when a connection wears the session's settings.
     pub(super) dress_first: bool,
     /// PostgreSQL did not take the session's settings, and said this.
@@ -187,6 +189,7 @@ impl Conversation {
             streaming: 0,
             torn: false,
             doubtful: false,
+            gap: false,
             dress_first: false,
             undressed: None,
             kept: Kept::default(),
@@ -235,6 +238,7 @@ impl Conversation {
     /// The leased connection is given up while the session [may move](Self::may_move).
     pub fn moves(&mut self) {
         self.portals.clear();
+        self.gap |= self.listens();
     }
 
     /// Whether an answer of the backend is owed.
@@ -437,8 +441,13 @@ impl Conversation {
         }
         let mut survey = Survey::of(sql, cut);
         // A Parse of ours must not go before a simple query: if it failed, the query would be
-        // skipped and never be answered.
+        // skipped and never be answered. What is prepared here alone does not fail.
         let rewritten = self.mean_by_deallocate(&mut survey);
+        if let Some((_, Some(statement))) = &survey.deallocates
+            && self.is_for_here(&statement.survey)
+        {
+            self.ensure_deallocated(&survey, backend, out);
+        }
         self.forget_portals(sql);
         if matches!(self.transaction, Transaction::Real(_)) {
             self.bring_portals(backend, out);

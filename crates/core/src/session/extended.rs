@@ -113,8 +113,16 @@ impl Conversation {
             // PostgreSQL refuses a name given twice, in its turn and with all that follows from
             // it: so let it refuse a name that this connection certainly has.
             let known = known.clone();
-            self.ensure_prepared(&known, backend, out);
             let id = known.id.name();
+            let failed = matches!(self.transaction, Transaction::Failed(_));
+            if failed && !backend.prepared.touch(known.id) {
+                // Nothing but a way out can be prepared there, and what follows is refused.
+                frontend::parse(&mut out.to_backend, id.as_bytes(), b"ROLLBACK", b"\0\0");
+                self.pipeline.push(Request::Parse { name: None, id: None });
+                backend.spoiled = true;
+            } else {
+                self.ensure_prepared(&known, backend, out);
+            }
             let Statement { sql, types, .. } = &statement;
             frontend::parse(&mut out.to_backend, id.as_bytes(), sql, types);
             self.pipeline.push(Request::Parse { name: None, id: None });

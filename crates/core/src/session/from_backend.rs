@@ -218,13 +218,8 @@ impl Conversation {
                 if !ours {
                     return self.segment_ends(status, backend);
                 }
-                if let Some(Request::Dress(worn)) = self.pipeline.pop()
-                    && self.undressed.is_some()
-                {
-                    backend.settings = worn; // refused as a whole
-                }
                 run.flush(input, out);
-                self.tell(backend, out);
+                self.ours_ends(backend, out);
                 Action::Swallow
             }
             _ if ours => Action::Swallow,
@@ -275,6 +270,18 @@ impl Conversation {
             | tag::FUNCTION_CALL_RESPONSE => Action::Forward,
             _ => unexpected(),
         }
+    }
+
+    /// ReadyForQuery of a simple query of ours.
+    fn ours_ends(&mut self, backend: &mut BackendState, out: &mut BytesMut) {
+        if let Some(Request::Dress(worn)) = self.pipeline.pop() {
+            if self.undressed.is_some() {
+                backend.settings = worn; // refused as a whole
+            } else {
+                self.tell_of_gap(out);
+            }
+        }
+        self.tell(backend, out);
     }
 
     fn parameter_status(&mut self, backend: &mut BackendState, body: &[u8], ours: bool) -> Action {

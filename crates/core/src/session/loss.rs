@@ -198,6 +198,7 @@ impl Conversation {
             return;
         }
         self.copy_in = false;
+        self.gap |= self.listens();
         self.undressed = None;
         self.journal.roll_back();
         self.portals.clear();

@@ -20,6 +20,7 @@ mod extended;
 mod from_backend;
 mod here;
 mod kept;
+mod listening;
 mod local;
 mod loss;
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct Policy {
     pub local_resets: bool,
     /// Whether `SELECT 1` is answered here (`answer_select_1`).
     pub answer_select_1: bool,
+    /// Whether a listener is told by one notification a channel that it may have missed some
+    /// (`listen_gap = notify`).
+    pub tells_of_gaps: bool,
 }
 
 impl Default for Policy {
@@ -42,6 +45,7 @@ impl Default for Policy {
             local_probes: true,
             local_resets: true,
             answer_select_1: false,
+            tells_of_gaps: false,
         }
     }
 }

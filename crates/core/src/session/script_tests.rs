@@ -119,6 +119,12 @@ impl Script {
                 let behind = std::mem::take(&mut self.behind);
                 first.or_else(|| self.offer_all(behind))
             }
+            "listen" => {
+                assert!(self.backend.is_none() && self.conversation.wants_to_listen());
+                let backend = self.backend.insert(BackendState::default());
+                self.conversation.listen_again(backend, &mut self.out);
+                None
+            }
             "lost" => {
                 self.read.clear();
                 self.backend = None;
@@ -326,6 +332,11 @@ fn show_backend_message(tag: u8, body: &[u8]) -> String {
         tag::backend::PARAMETER_STATUS => {
             let (name, value) = backend::view::parameter_status(body).unwrap();
             format!("S:{name}={value}")
+        }
+        tag::backend::NOTIFICATION => {
+            let mut parts = body[4..].split(|byte| *byte == 0).map(String::from_utf8_lossy);
+            let (channel, payload) = (parts.next().unwrap(), parts.next().unwrap());
+            format!("A:{channel}={payload}")
         }
         tag::backend::DATA_ROW => {
             format!("D:{}", String::from_utf8_lossy(body.get(6..).unwrap_or_default()))

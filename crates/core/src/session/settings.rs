@@ -68,6 +68,11 @@ impl Settings {
         self.entries.iter().any(|(key, _)| kind(key))
     }
 
+    /// The statements that made things of this kind what they are, in order.
+    pub fn texts(&self, kind: impl Fn(&Key) -> bool) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().filter(move |(key, _)| kind(key)).map(|(_, text)| &**text)
+    }
+
     /// The statement that made `key` what it is.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<&[u8]> {

@@ -74,8 +74,12 @@ impl Layers<'_> {
             value::word(text, &words)
         })?;
         let codes = preset.codes();
+        let hold = self.duration("failover_hold", Zero::Allowed)?;
+        let shutdown_hold = self.duration("shutdown_hold", Zero::Allowed)?;
         let config = FailoverConfig {
-            hold: self.duration("failover_hold", Zero::Allowed)?,
+            hold,
+            // Who wants no statement held wants none held here either.
+            shutdown_hold: if hold.is_zero() { hold } else { shutdown_hold.max(hold) },
             pause_hold: self.duration("pause_hold_max", Zero::Refused)?,
             held_max: self.number("held_statements_max", 1, 10_000_000)?,
             held_bytes_max: self.number("held_bytes_max", 1, 1 << 40)?,
@@ -111,6 +115,9 @@ impl Layers<'_> {
             local_probes: self.read("local_probes", value::boolean)?,
             local_resets: self.read("local_resets", value::boolean)?,
             answer_select_1: self.read("answer_select_1", value::boolean)?,
+            tells_of_gaps: self.read("listen_gap", |text| {
+                value::word(text, &[("silent", false), ("notify", true)])
+            })?,
         };
         self.tell_apart(&config)?;
         Ok(config)

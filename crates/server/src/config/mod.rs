@@ -239,6 +239,9 @@ pub struct FailoverConfig {
     /// `failover_hold`: how long a statement that was never sent waits for a leader; zero refuses
     /// it at once.
     pub hold: Duration,
+    /// `shutdown_hold`, where it is longer than `failover_hold`: how long a statement waits for a
+    /// leader when the last one has announced its shutdown.
+    pub shutdown_hold: Duration,
     /// `pause_hold_max`: how long a statement waits for the end of a pause.
     pub pause_hold: Duration,
     /// `held_statements_max`: statements held at the same time.
@@ -269,6 +272,8 @@ pub struct FailoverConfig {
     pub local_resets: bool,
     /// `answer_select_1`.
     pub answer_select_1: bool,
+    /// `listen_gap`: whether a listener is told that it may have missed something.
+    pub tells_of_gaps: bool,
 }
 
 /// What a COMMIT in a lost transaction is told.

@@ -353,6 +353,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     text(
         FAILOVER,
+        "shutdown_hold",
+        "DURATION",
+        "20s",
+        "How long such a statement waits when the leader has announced its shutdown: the work is planned \
+         then, and a successor, or the leader itself, to be expected. Not shorter than failover_hold.",
+    ),
+    text(
+        FAILOVER,
         "pause_hold_max",
         "DURATION",
         "10m",
@@ -436,6 +444,14 @@ pub const SETTINGS: &[Setting] = &[
         "answer_select_1",
         "Answer SELECT 1 outside of real transactions without PostgreSQL: for pools that can test \
          connections by nothing else. It then says nothing about the database.",
+    ),
+    text(
+        FAILOVER,
+        "listen_gap",
+        "WHAT",
+        "silent",
+        "What a session that listens is told when it listens again after its backend was lost: notify \
+         sends one notification to each channel, with the payload everline:gap; silent sends none.",
     ),
     text(
         FAILOVER,

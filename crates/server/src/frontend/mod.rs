@@ -64,6 +64,8 @@ pub struct Live {
     pub hold: Duration,
     /// How long a statement waits while its pool is paused.
     pub pause_hold: Duration,
+    /// How long a statement waits for a leader after one that has announced its shutdown.
+    pub shutdown_hold: Duration,
     /// How long a login may take.
     pub login_max: Duration,
     /// Longest message of a client, in bytes.
@@ -159,8 +161,13 @@ impl Live {
     /// How long statements of a session wait.
     #[must_use]
     pub const fn terms(&self, bounds: &Bounds) -> Terms {
-        let (hold, pause) = (self.hold, self.pause_hold);
-        Terms { hold, query_wait: bounds.query_wait, pause, bytes: 0 }
+        Terms {
+            hold: self.hold,
+            query_wait: bounds.query_wait,
+            shutdown: self.shutdown_hold,
+            pause: self.pause_hold,
+            bytes: 0,
+        }
     }
 
     /// The policy of sessions that are lent connections in this way.

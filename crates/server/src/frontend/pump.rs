@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use everline_core::limits::{READ_BYTES, UNWRITTEN_BYTES_MAX};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::backend::lease::Lease;
 use crate::net::end::End;
 use crate::net::stream::Stream;
 use crate::supervisor::Fence;
@@ -26,6 +27,8 @@ pub enum Woke {
     BackendGone(Option<io::Error>),
     /// The epoch of the leased connection is over.
     Ended,
+    /// There is a connection on which the session can listen.
+    Listening(Box<Lease>),
     /// The pool is paused, and the leased connection is not needed.
     Paused,
     /// The server is told to stop.

@@ -37,6 +37,9 @@ use crate::net::stream::Stream;
 /// How long a retired backend connection is read for words that are on their way.
 const LAST_WORDS_MAX: Duration = Duration::from_millis(5);
 
+/// The same, where the leader has announced its shutdown.
+const LAST_WORDS_IN_ORDER: Duration = Duration::from_secs(1);
+
 /// A session and all that it holds.
 #[derive(Debug)]
 pub struct Session {
@@ -146,6 +149,7 @@ impl Session {
                     Box::pin(self.last_words_of_backend()).await;
                     self.lose();
                 }
+                Woke::Listening(lease) => self.listen_again(*lease),
                 Woke::Paused => self.make_way(),
                 Woke::ClientGone => break,
                 Woke::Draining => {
@@ -168,6 +172,7 @@ impl Session {
             && self.conversation.may_move()
             && self.out.to_backend.is_empty()
             && !self.backend_unflushed;
+        let listens = self.lease.is_none() && self.conversation.wants_to_listen();
         let backend = self.lease.as_mut().map(|lease| {
             let Backend { stream, read, end, fence, .. } = lease.backend();
             Leased { stream, read, unflushed: &mut self.backend_unflushed, end, fence }
@@ -183,10 +188,18 @@ impl Session {
             killed: &mut self.killed,
             draining: (!held).then_some(&mut self.draining),
         };
+        if listens {
+            let lease = Box::pin(self.context.pools.lease_for_listener(self.pool.id()));
+            return tokio::select! {
+                biased; // what the client says leases a connection by itself
+                woke = poll_fn(|context| wait.poll(context)) => woke,
+                lease = lease => Woke::Listening(Box::new(lease)),
+            };
+        }
         if !movable {
             return poll_fn(|context| wait.poll(context)).await;
         }
-        let mut paused = Box::pin(self.context.pools.until_paused(self.pool.id()));
+        let mut paused = Box::pin(self.context.pools.until_wanted_back(self.pool.id()));
         tokio::select! {
             biased; // what has been said comes before a pause
             woke = poll_fn(|context| wait.poll(context)) => woke,
@@ -194,11 +207,18 @@ impl Session {
         }
     }
 
-    /// Gives up a connection that the session keeps but does not need, when there is a pause: what
+    fn listen_again(&mut self, lease: Lease) {
+        self.attach(lease);
+        if let Some(lease) = &mut self.lease {
+            self.conversation.listen_again(&mut lease.backend().state, &mut self.out);
+        }
+    }
+
+    /// Gives up a connection that the session keeps but does not need, when it is wanted back: what
     /// it has there is brought to another one.
     fn make_way(&mut self) {
         let movable = self.lease.is_some() && self.conversation.may_move();
-        if !movable || !self.context.pools.is_paused(self.pool.id()) {
+        if !movable || !self.context.pools.wants_back(self.pool.id()) {
             return;
         }
         let Some(lease) = self.lease.take() else { return };
@@ -473,7 +493,9 @@ impl Session {
     ///
     /// The runtime may not have seen it yet, so it is waited for, for a moment.
     async fn last_words_of_backend(&mut self) {
-        let until = Instant::now() + LAST_WORDS_MAX;
+        // A leader that goes in order closes its connections itself, when it has said everything.
+        let in_order = self.context.pools.target().is_leaving();
+        let until = Instant::now() + if in_order { LAST_WORDS_IN_ORDER } else { LAST_WORDS_MAX };
         while self.conversation.awaits_backend() {
             let Some(lease) = &mut self.lease else { return };
             let backend = lease.backend();

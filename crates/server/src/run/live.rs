@@ -23,6 +23,7 @@ pub(super) fn live(config: &Config) -> Result<Live, RunError> {
         policy: Arc::new(policy(config)),
         sharing: config.pool.sharing.clone(),
         hold: config.failover.hold,
+        shutdown_hold: config.failover.shutdown_hold,
         pause_hold: config.failover.pause_hold,
         login_max: config.frontend.login,
         message_bytes_max: config.frontend.message_bytes_max,
@@ -63,6 +64,7 @@ fn policy(config: &Config) -> Policy {
         local_probes: failover.local_probes,
         local_resets: failover.local_resets,
         answer_select_1: failover.answer_select_1,
+        tells_of_gaps: failover.tells_of_gaps,
     }
 }
 

@@ -56,6 +56,13 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether the leader has announced that it goes: nothing new begins, and a successor, or the
+    /// leader itself after a restart, is to be expected.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.availability == Availability::Unavailable(Unavailable::ShuttingDown)
+    }
+
     /// Whether sessions may dispatch, at this moment.
     #[must_use]
     pub fn is_available(&self) -> bool {

@@ -5,6 +5,7 @@ use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use everline_wire::sqlstate::SqlState;
 use tokio::sync::{Notify, mpsc};
 
 use crate::backend::dial::DialError;
@@ -36,6 +37,8 @@ struct Shared {
     /// The newest epoch whose leader is suspected; 0: none.
     suspected: AtomicU64,
     dial_failed: AtomicBool,
+    /// The newest epoch whose leader lets nobody in; 0: none.
+    leaving: AtomicU64,
     /// The newest epoch whose leader is late with an answer; 0: none.
     doubted: AtomicU64,
     nudge: Notify,
@@ -66,6 +69,7 @@ pub(super) fn channel(room: usize) -> (Reporter, Reports) {
         life: AtomicU64::new(0),
         suspected: AtomicU64::new(0),
         dial_failed: AtomicBool::new(false),
+        leaving: AtomicU64::new(0),
         doubted: AtomicU64::new(0),
         nudge: Notify::new(),
     });
@@ -96,7 +100,10 @@ impl Reporter {
 
     /// A dial of the pool in `epoch` has failed: the system connection and the resolver are asked
     /// at once.
-    pub fn dial_failed(&self, epoch: u64, _error: &DialError) {
+    pub fn dial_failed(&self, epoch: u64, error: &DialError) {
+        if error.code() == Some(SqlState::CANNOT_CONNECT_NOW) {
+            self.0.leaving.fetch_max(epoch, Ordering::Relaxed);
+        }
         self.0.dial_failed.store(true, Ordering::Relaxed);
         self.suspect(epoch);
     }
@@ -170,6 +177,12 @@ impl Reporter {
         let epoch = self.0.suspected.swap(0, Ordering::Relaxed);
         let dial_failed = self.0.dial_failed.swap(false, Ordering::Relaxed);
         ((epoch > 0).then_some(epoch), dial_failed)
+    }
+
+    /// Takes the epoch whose leader lets nobody in any more, if any.
+    pub(super) fn take_leaving(&self) -> Option<u64> {
+        let epoch = self.0.leaving.swap(0, Ordering::Relaxed);
+        (epoch > 0).then_some(epoch)
     }
 
     /// Waits until there are suspicions to take.

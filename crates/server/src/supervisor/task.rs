@@ -373,6 +373,9 @@ impl<S: Scout> Supervisor<S> {
         if self.reports.reporter.take_doubt() == Some(self.machine.epoch()) {
             self.search.doubt(Instant::now());
         }
+        if let Some(epoch) = self.reports.reporter.take_leaving() {
+            self.step(Event::Leaving { epoch }, String::new());
+        }
         let (suspected, dial_failed) = self.reports.reporter.take_suspicions();
         if suspected != Some(self.machine.epoch()) {
             return; // of an epoch that is over

@@ -176,6 +176,15 @@ pub fn portal_suspended(out: &mut BytesMut) {
     put_message(out, tag::PORTAL_SUSPENDED, |_| ());
 }
 
+/// Appends a notification; process 0 is nobody's.
+pub fn notification(out: &mut BytesMut, channel: &str, payload: &str) {
+    put_message(out, tag::NOTIFICATION, |out| {
+        out.put_u32(0);
+        put_string(out, channel.as_bytes());
+        put_string(out, payload.as_bytes());
+    });
+}
+
 /// Appends the types of a prepared statement's parameters, as OIDs; at most 65 535 of them.
 pub fn parameter_description(out: &mut BytesMut, types: &[u32]) {
     put_message(out, tag::PARAMETER_DESCRIPTION, |out| {

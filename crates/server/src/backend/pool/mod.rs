@@ -4,6 +4,7 @@
 //! connection, moved into the session that holds it.
 
 mod dialling;
+mod listeners;
 mod member;
 mod pause;
 mod renew;
@@ -52,6 +53,8 @@ pub struct Terms {
     pub hold: Duration,
     /// For a connection while there is a leader.
     pub query_wait: Duration,
+    /// For a leader after one that announced its shutdown; not shorter than `hold`.
+    pub shutdown: Duration,
     /// For the end of a pause.
     pub pause: Duration,
     /// What it holds in memory meanwhile, in bytes.
@@ -444,14 +447,15 @@ impl Pools {
         self.waits.notify_one();
         self.tend();
         loop {
-            let (available, fenced) = {
+            let (available, fenced, leaving) = {
                 let target = targets.borrow_and_update();
                 let fenced = target.availability.is_available() && !target.fence.holds();
-                (target.is_available(), fenced)
+                (target.is_available(), fenced, target.is_leaving())
             };
             pauses.borrow_and_update();
             waiting.turn_to(match (self.is_paused(pool), available) {
                 (true, _) => For::Resumption,
+                (false, false) if leaving => For::Successor,
                 (false, false) => For::Leader,
                 (false, true) => For::Connection,
             })?;
@@ -492,10 +496,12 @@ impl Pools {
         let held = Held::begin(self, terms.bytes)?;
         while !targets.borrow_and_update().is_available() {
             let waited = held.since.elapsed();
-            if waited >= terms.hold {
+            let leaving = self.targets.borrow().is_leaving();
+            let most = if leaving { terms.shutdown } else { terms.hold };
+            if waited >= most {
                 return Err(LeaseError::NoLeader { held: waited });
             }
-            let look = FENCE_LOOKS.min(terms.hold.saturating_sub(waited));
+            let look = FENCE_LOOKS.min(most.saturating_sub(waited));
             tokio::select! {
                 biased; // news before the clock
                 changed = targets.changed() => if changed.is_err() {
@@ -537,7 +543,7 @@ impl Pools {
     pub(super) fn take_back(self: &Arc<Self>, mut backend: Box<Backend>, pool: PoolId) {
         let current = {
             let target = self.targets.borrow();
-            backend.epoch == target.epoch && !target.ended.is_cancelled()
+            backend.epoch == target.epoch && !target.ended.is_cancelled() && !target.is_leaving()
         };
         let now = Instant::now();
         let young = backend.until.is_none_or(|until| now < until);

@@ -148,15 +148,25 @@ impl Pools {
         !self.pauses.borrow().is_empty() && self.pauses_pool(&self.lock(), pool)
     }
 
-    /// Waits until the pool is paused.
+    /// Whether connections that sessions keep without needing them should come back: for a pause,
+    /// or because their leader waits for its last connections to go.
+    #[must_use]
+    pub fn wants_back(&self, pool: PoolId) -> bool {
+        self.targets.borrow().is_leaving() || self.is_paused(pool)
+    }
+
+    /// Waits until [`Pools::wants_back`].
     ///
     /// # Cancel safety
     /// Safe.
-    pub async fn until_paused(&self, pool: PoolId) {
-        let mut pauses = self.pauses.subscribe();
-        while !self.is_paused(pool) {
-            if pauses.changed().await.is_err() {
-                std::future::pending::<()>().await; // nobody pauses any more
+    pub async fn until_wanted_back(&self, pool: PoolId) {
+        let (mut pauses, mut targets) = (self.pauses.subscribe(), self.targets.clone());
+        while !self.wants_back(pool) {
+            tokio::select! {
+                biased; // either way it is looked at again
+                Ok(()) = pauses.changed() => {}
+                Ok(()) = targets.changed() => {}
+                else => std::future::pending::<()>().await, // nobody wants anything any more
             }
         }
     }

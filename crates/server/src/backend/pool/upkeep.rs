@@ -17,7 +17,8 @@ const TICK: Duration = Duration::from_millis(10);
 impl Pools {
     /// Closes idle connections that are dead, of an epoch that is over, old, or unused for long.
     pub(super) fn sweep(self: &Arc<Self>) {
-        let epoch = self.targets.borrow().epoch;
+        let target = self.target();
+        let (epoch, leaving) = (target.epoch, target.is_leaving());
         let now = Instant::now();
         let mut dead = Vec::new();
         {
@@ -30,7 +31,7 @@ impl Pools {
                 let mut unused = 0;
                 let mut lives = |backend: &mut Box<Backend>| {
                     let young = backend.until.is_none_or(|until| now < until);
-                    if backend.epoch != epoch || !young || !backend.is_quiet() {
+                    if leaving || backend.epoch != epoch || !young || !backend.is_quiet() {
                         return false;
                     }
                     let used = now.saturating_duration_since(backend.idle_since) < self.idle_max;

@@ -81,6 +81,8 @@ pub(super) enum For {
     Connection,
     /// A leader.
     Leader,
+    /// A leader after one that has announced its shutdown.
+    Successor,
     /// The end of a pause.
     Resumption,
 }
@@ -132,7 +134,7 @@ impl<'a> Waiting<'a> {
                 self.held = None;
                 self.since = self.queued;
             }
-            For::Leader | For::Resumption => {
+            For::Leader | For::Successor | For::Resumption => {
                 self.undisturbed = false;
                 self.since = now;
                 if self.held.is_none() {
@@ -150,6 +152,7 @@ impl<'a> Waiting<'a> {
             + match self.reason {
                 For::Connection => terms.query_wait,
                 For::Leader => terms.hold,
+                For::Successor => terms.shutdown,
                 For::Resumption => terms.pause,
             }
     }
@@ -169,7 +172,7 @@ impl<'a> Waiting<'a> {
                 self.pools.gauges.wait.observe(waited);
                 LeaseError::Exhausted { waited }
             }
-            For::Leader => LeaseError::NoLeader { held: waited },
+            For::Leader | For::Successor => LeaseError::NoLeader { held: waited },
             For::Resumption => LeaseError::Paused { held: waited },
         }
     }
