@@ -20,12 +20,13 @@ const CRATES_MAX: usize = 136;
 const TWICE: [(&str, &str); 1] = [("syn", "clap's and tokio's macros have not met yet")];
 
 /// Which packages of the workspace a package may use, tests aside.
-const PACKAGES: [(&str, &[&str]); 7] = [
+const PACKAGES: [(&str, &[&str]); 8] = [
     ("everline-wire", &[]),
     ("everline-core", &["everline-wire"]),
     ("everline", &["everline-core", "everline-wire"]),
     ("everline-lab", &["everline-wire"]),
     ("everline-demo", &["everline", "everline-lab", "everline-wire"]),
+    ("everline-bench", &["everline", "everline-lab", "everline-wire"]),
     ("everline-instructions", &["everline-core", "everline-wire"]),
     ("everline-tidy", &[]),
 ];

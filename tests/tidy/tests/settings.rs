@@ -164,6 +164,7 @@ fn sample() -> String {
 fn documents_name_only_settings_that_there_are() {
     let mut offences = Offences::default();
     let others = [
+        "EVERLINE_BENCH_PGBOUNCER",
         "EVERLINE_CONFIG",
         "EVERLINE_TEST_PG_BIN",
         "EVERLINE_TEST_PG_VERSION",

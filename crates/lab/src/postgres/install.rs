@@ -110,19 +110,26 @@ impl Installation {
     }
 
     /// A command that runs `program` as the owner of the data directories.
-    pub(crate) fn as_owner(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+    #[must_use]
+    pub fn as_owner(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         as_owner(Command::new(program), self.owner)
     }
 
     /// Makes `directory`, which only the owner of the data directories may enter.
-    pub(crate) fn make_directory(&self, directory: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be made or given away.
+    pub fn make_directory(&self, directory: &Path) -> Result<()> {
         let what = || format!("making {}", directory.display());
         during(what, fs::create_dir_all(directory))?;
         self.give(directory, 0o700)
     }
 
-    /// Writes a file in a data directory, readable by its owner alone.
-    pub(crate) fn write(&self, path: &Path, content: &str) -> Result<()> {
+    /// Writes a file, readable by the owner of the data directories alone.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written or given away.
+    pub fn write(&self, path: &Path, content: &str) -> Result<()> {
         during(|| format!("writing {}", path.display()), fs::write(path, content))?;
         self.give(path, 0o600)
     }
