@@ -32,6 +32,8 @@ const OUTAGE: Duration = Duration::from_millis(1200);
 const READY_MAX: Duration = Duration::from_mins(1);
 /// Longest time until everyone is served by the new leader.
 const SERVED_MAX: Duration = Duration::from_secs(20);
+/// How often news is told to those who listen.
+const NEWS: Duration = Duration::from_millis(500);
 /// How often that is looked at.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -162,7 +164,7 @@ impl Playing {
             }
             // A black hole is not among these faults.
             stage.succeed(Fault::Kill).await?;
-            self.served().await?;
+            self.served(stage, *fault).await?;
             self.passed.push(self.programs.iter().map(Program::passed).collect());
         }
         let mut seen = Vec::new();
@@ -181,9 +183,9 @@ impl Playing {
         Ok(seen)
     }
 
-    /// Waits until everyone has found the new leader: those who write, and those who have said
-    /// nothing all the while.
-    async fn served(&mut self) -> Result<()> {
+    /// Waits until everyone has found the new leader: those who write, those who have said
+    /// nothing all the while, and those who listen and say nothing.
+    async fn served(&mut self, stage: &Succession, fault: Fault) -> Result<()> {
         let since = Instant::now();
         let acknowledged = |said: &Said| said.event == "acknowledged";
         self.wait("to be served", since, SERVED_MAX, Shape::writes, acknowledged).await?;
@@ -192,7 +194,21 @@ impl Playing {
         }
         let woke = |said: &Said| said.event == "woke";
         let is_idle = |shape| shape == Shape::Idle;
-        self.wait("to wake", since, SERVED_MAX, is_idle, woke).await
+        self.wait("to wake", since, SERVED_MAX, is_idle, woke).await?;
+        let heard = |said: &Said| said.event == "heard";
+        let listens = |shape| shape == Shape::Listen;
+        let news = format!("NOTIFY news, '{fault}'");
+        let telling = async {
+            loop {
+                // One that fails is said again.
+                let _ = stage.cluster().primary().sql(&news).await;
+                tokio::time::sleep(NEWS).await;
+            }
+        };
+        tokio::select! {
+            waited = self.wait("to hear", since, SERVED_MAX, listens, heard) => waited,
+            () = telling => Ok(()),
+        }
     }
 
     /// Waits until all these shapes have said this; who has not in time has missed it.

@@ -59,13 +59,14 @@ const END: &str = "
 * **asyncpg** resets a connection when it is released, by several statements at once. Where that is
   refused or lost, the connection is given up, and the error of the reset is seen in place of one
   inside `async with pool.acquire()`: catch errors inside that block, not around it.
-* **asyncpg, Django, HikariCP** with `failover_hold = 0s`: what they reset or try connections with is
-  refused then like any statement, and the connection is given up. With a hold it waits.
+* **asyncpg, Django** with `failover_hold = 0s`: what asyncpg resets connections with, and the
+  `SELECT 1` that Django tries them with, are refused then like any statement, and the connection is
+  given up. With a hold they wait.
 * **cockroach-go**: `ExecuteTx` ignores the error of `COMMIT`, because on CockroachDB the `RELEASE`
   before it has committed already. On PostgreSQL it has not, with Everline or without: a lost commit
   is reported as success (this suite saw it). `ExecuteInTx` with a `Tx` that keeps the error is safe;
   `tests/drivers/go/with_pgx/main.go` and `tests/drivers/go/with_pq/main.go` have the ten lines.
-* **LISTEN**: a listener's channels are listened to again before its next statement on the new leader.
+* **LISTEN**: a listener that says nothing, as all these do, hears what is notified on the new leader.
 ";
 
 /// Whether the page is to be written anew.

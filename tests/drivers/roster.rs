@@ -228,7 +228,7 @@ pub(crate) const ROSTER: &[Driver] = &[
         program: "WithHikari",
         shapes: ALL,
         gives_up: GivesUp::WhenUnknown,
-        probes: true,
+        probes: false,
         helper: "a loop of your own, or Spring's `@Retryable`, on SQLState `40001`",
         settings: "none: `prepareThreshold` may stay. HikariCP gives up the connection of an \
                    `08007`; `unknown_sqlstate = 40003` spares it, if nothing retries class 40",
