@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crate::dns::Dns;
 use crate::faults::{Mode, Relay};
@@ -15,6 +16,10 @@ const NAME: &str = "db.example.test";
 /// Where the network in front of the first node is when it shall fail; that of the second one has
 /// the next higher address.
 const IN_FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 12);
+
+/// How often an address is tried that is in use, and the pause before each further try: 2 s in all.
+const BIND_TRIES: u32 = 100;
+const BIND_PAUSE: Duration = Duration::from_millis(20);
 
 /// What befalls the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,9 +175,21 @@ impl Succession {
             seen_at = IpAddr::V4(Ipv4Addr::from_bits(IN_FRONT.to_bits().saturating_add(at)));
             let front = SocketAddr::new(seen_at, leader.port());
             self.relay = None;
-            self.relay = Some(Relay::start(front, leader).await?);
+            self.relay = Some(in_front(front, leader).await?);
         }
         self.dns.set(NAME, &[seen_at]);
         Ok(())
     }
+}
+
+/// A network of our own in front of a leader. The one of before, at the same address, may not have
+/// ended quite yet.
+async fn in_front(address: SocketAddr, leader: SocketAddr) -> Result<Relay> {
+    for _ in 0..BIND_TRIES {
+        if let Ok(relay) = Relay::start(address, leader).await {
+            return Ok(relay);
+        }
+        tokio::time::sleep(BIND_PAUSE).await;
+    }
+    Relay::start(address, leader).await
 }
