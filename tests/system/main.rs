@@ -33,6 +33,8 @@ mod load;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod planned;
 #[cfg(test)]
 mod same;

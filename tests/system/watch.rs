@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::driver::connect;
 use crate::scene::{Fault, Scene, is_available, number, run};
+use crate::tools::said;
 
 /// The body of `path`, asked for with this `Accept` header.
 async fn accepting(address: SocketAddr, path: &str, accept: &str) -> String {
@@ -227,6 +228,42 @@ fn nothing_that_is_shown_or_logged_holds_a_password() {
             let line = log.lines().find(|line| line.contains(secret));
             assert_eq!(line, None);
         }
+        Ok(())
+    });
+}
+
+/// Whether `everline` succeeds with these arguments, and what it says.
+async fn everline(arguments: &[&str]) -> (bool, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_everline"));
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    said(&mut command).await.expect("a program that ends")
+}
+
+#[test]
+fn people_at_a_terminal_are_told_in_short() {
+    run(async {
+        let mut scene = Scene::adaptive(Fault::Kill, &[]).await?;
+        let http = scene.everline.http_address().to_string();
+        let status = ["status", "--http-listen", &http];
+        let (serves, text) = everline(&status).await;
+        assert!(serves && text.contains("  Statements go to ") && text.contains("Nothing to do."));
+        scene.strike(Fault::Kill).await?;
+        scene.until("the loss", |status| !is_available(status)).await;
+        let (serves, text) = everline(&status).await;
+        assert!(!serves && text.contains("retryable error"), "{text}");
+        scene.everline.stop().await?;
+        let (serves, text) = everline(&status).await;
+        assert!(!serves && text.starts_with("everline: no answer from "), "{text}");
+
+        let (success, page) = everline(&["man"]).await;
+        assert!(success && page.contains(".TH everline 1"), "{page}");
+        assert!(page.contains("failover\\-hold"), "{page}");
+        for shell in ["bash", "zsh", "fish"] {
+            let (success, script) = everline(&["completions", shell]).await;
+            assert!(success && script.contains("failover-hold"), "{shell}: {script}");
+        }
+        let (success, text) = everline(&["completions", "dos"]).await;
+        assert!(!success && text.lines().count() == 1, "{text}");
         Ok(())
     });
 }

@@ -477,10 +477,10 @@ impl Console {
     fn help(&mut self) {
         let mut words = String::from("Everline's console\n");
         for table in show::TABLES {
-            let _ = writeln!(words, "\tSHOW {:<16} {}", table.name, table.about);
+            let _ = writeln!(words, "\tSHOW {:<22} {}", table.name, table.about);
         }
         for (line, about) in super::control::HELP {
-            let _ = writeln!(words, "\t{line:<21} {about}");
+            let _ = writeln!(words, "\t{line:<27} {about}");
         }
         self.notice(words.trim_end());
     }

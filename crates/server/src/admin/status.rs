@@ -50,6 +50,8 @@ pub struct Status {
     pub source: Option<SourceStatus>,
     /// Where the leader is.
     pub leader: Option<LeaderStatus>,
+    /// Where the last leader was that was found.
+    pub last_leader: Option<String>,
     /// How long the last answer of the leader is ago, in seconds.
     pub last_answer_ago_s: Option<f64>,
     /// How long the leader took for it, in milliseconds.
@@ -232,7 +234,7 @@ impl Observer {
         let sum = Sum::of(&pools);
         let live = self.context.live();
         let leader = ha.leader.as_deref();
-        let place = leader.map(|leader| leader.endpoint.to_string());
+        let place = leader.map(|leader| leader.endpoint.to_string()).or(ha.last_leader.clone());
         let paused: Vec<String> = pools.pauses.scopes().map(ToString::to_string).collect();
         let words = Situation {
             phase: ha.phase(),
@@ -261,6 +263,7 @@ impl Observer {
             epoch: ha.epoch,
             source: self.source.as_ref().map(SourceHandle::snapshot),
             leader: leader.map(LeaderStatus::from),
+            last_leader: ha.last_leader.clone(),
             last_answer_ago_s: ha.last_answer.map(|at| at.elapsed().as_secs_f64()),
             round_trip_ms: ha.round_trip.map(milliseconds),
             last_error: ha.last_error.clone(),
@@ -354,6 +357,7 @@ fn history(history: &History) -> Vec<HistoryEntry> {
         let ago = now.saturating_duration_since(entry.at);
         let with_detail = |words: String| match entry.detail.as_str() {
             "" => words,
+            detail if words.contains(detail) => words,
             detail => format!("{words} ({detail})"),
         };
         let transition = &entry.transition;

@@ -58,7 +58,7 @@ impl Situation<'_> {
     }
 
     fn leader(&self) -> &str {
-        self.leader.unwrap_or("the leader")
+        self.leader.unwrap_or("The leader")
     }
 
     fn held(&self) -> String {
@@ -94,7 +94,7 @@ impl Situation<'_> {
     }
 
     fn serves(&self) -> (String, String) {
-        let doing = format!("Statements go to {}.", self.leader());
+        let doing = format!("Statements go to {}.", self.leader.unwrap_or("the leader"));
         let advice = if self.exhausted {
             "All backend connections are lent and clients wait for one: if this is often so, \
              raise max_backend_connections or look for long transactions."
@@ -113,7 +113,7 @@ impl Situation<'_> {
 
     fn doubts(&self) -> (String, String) {
         let leader = self.leader();
-        let doing = format!("A connection to {leader} broke; it still answers, and serves.");
+        let doing = format!("{leader} serves and answers; a connection to it broke.");
         (doing, "Nothing to do unless this lasts for minutes.".to_owned())
     }
 
@@ -122,7 +122,7 @@ impl Situation<'_> {
         let advice = format!(
             "See whether PostgreSQL at {} runs and can be reached. If a standby is promoted \
              Everline follows by itself.",
-            self.leader()
+            self.leader.unwrap_or("the leader's address")
         );
         (doing, advice)
     }

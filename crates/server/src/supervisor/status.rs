@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use everline_core::ha::{Availability, History, Phase, State, Transition, Unavailable};
+use everline_core::ha::{Availability, Cause, History, Phase, State, Transition, Unavailable};
 
 use super::Leader;
 use crate::metrics::histogram::{Histogram, OUTAGES};
@@ -20,6 +20,8 @@ pub struct HaStatus {
     pub availability: Availability,
     /// The leader of the epoch, once found. While unavailable: where it was.
     pub leader: Option<Arc<Leader>>,
+    /// Where the last leader was that was found.
+    pub last_leader: Option<String>,
     /// Since when the phase lasts.
     pub since: Instant,
     /// Since when nothing may be dispatched, if a leader had been found before.
@@ -84,6 +86,7 @@ impl HaStatus {
             epoch: 1,
             availability,
             leader: None,
+            last_leader: None,
             since: now,
             outage_since: None,
             system_up: false,
@@ -120,6 +123,9 @@ impl HaStatus {
                     self.counters.outages += 1;
                 }
             }
+        }
+        if let Cause::LeaderFound(_) = transition.cause {
+            self.last_leader = Some(detail.clone());
         }
         self.history.record(transition, detail, now);
     }
