@@ -194,9 +194,14 @@ fn state_that_cannot_follow_ends_its_session_and_state_that_can_goes_along() {
             ),
             ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "C[DECLARE CURSOR]", "E:cursor-lost"),
             (
-                "SELECT set_config('work_mem', '3MB', false)",
+                "SELECT set_config('work_mem', upper('3mb'), false)",
                 "T[set_config] / D[3MB] / C[SELECT 1]",
                 "E:settings-lost",
+            ),
+            (
+                "SELECT set_config('work_mem', '3MB', false)",
+                "T[set_config] / D[3MB] / C[SELECT 1]",
+                "",
             ),
             ("PREPARE p AS SELECT 1", "C[PREPARE]", ""),
             ("LISTEN news", "C[LISTEN]", ""),

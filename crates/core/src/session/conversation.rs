@@ -440,14 +440,8 @@ impl Conversation {
             return Ok(step);
         }
         let mut survey = Survey::of(sql, cut);
-        // A Parse of ours must not go before a simple query: if it failed, the query would be
-        // skipped and never be answered. What is prepared here alone does not fail.
         let rewritten = self.mean_by_deallocate(&mut survey);
-        if let Some((_, Some(statement))) = &survey.deallocates
-            && self.is_for_here(&statement.survey)
-        {
-            self.ensure_deallocated(&survey, backend, out);
-        }
+        self.have_something_to_deallocate(&survey, backend, out);
         self.forget_portals(sql);
         if matches!(self.transaction, Transaction::Real(_)) {
             self.bring_portals(backend, out);

@@ -218,7 +218,7 @@ fn what_ties_a_session_keeps_its_connection() {
         "SELECT pg_advisory_lock(1)",
         "PREPARE p AS SELECT 1",
         "DECLARE c CURSOR WITH HOLD FOR SELECT 1",
-        "SELECT set_config('a.b', 'c', false)",
+        "SELECT set_config('a.b', upper('c'), false)",
     ] {
         check(&format!(
             "> Q:{tie}                         | lease

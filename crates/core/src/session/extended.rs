@@ -224,29 +224,6 @@ impl Conversation {
         self.pipeline.push(Request::Parse { name, id: Some(id) });
     }
 
-    /// `DEALLOCATE` of a name given by protocol: looks up what the client means by it, and returns
-    /// the text that says so to a backend.
-    pub(super) fn mean_by_deallocate(&self, survey: &mut Survey) -> Option<Vec<u8>> {
-        let (name, meant) = survey.deallocates.as_mut()?;
-        let statement = self.names.get(name.as_bytes())?.clone();
-        let text = format!("DEALLOCATE \"{}\"", statement.id);
-        *meant = Some(Box::new(statement));
-        Some(text.into_bytes())
-    }
-
-    /// Sees to it that the connection has what is about to be deallocated on it.
-    pub(super) fn ensure_deallocated(
-        &mut self,
-        survey: &Survey,
-        backend: &mut BackendState,
-        out: &mut Output,
-    ) {
-        let failed = matches!(self.transaction, Transaction::Failed(_));
-        if let Some((_, Some(statement))) = survey.deallocates.as_ref().filter(|_| !failed) {
-            self.ensure_prepared(statement, backend, out);
-        }
-    }
-
     /// Names what this client's unnamed statement is at the moment.
     const fn unnamed_tag(&self) -> (u64, u64) {
         (self.id, self.unnamed_serial)

@@ -484,6 +484,11 @@ impl Conversation {
         if discarded {
             self.pins.remove(Pins::ALL_BUT_MODE);
         }
+        self.unpin();
+    }
+
+    /// Unties the session from its connection where the journal has nothing left that ties it.
+    pub(super) fn unpin(&mut self) {
         let committed = self.journal.committed();
         if !committed.any(|key| matches!(key, Key::Channel(_))) {
             self.pins.remove(Pins::LISTEN);

@@ -42,6 +42,11 @@ impl Kept {
         }
     }
 
+    /// The messages.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Whether they can be taken back.
     pub(super) const fn is_whole(&self) -> bool {
         self.whole

@@ -188,6 +188,13 @@ impl Conversation {
     /// Says nothing when nothing is owed; a transaction that was open is then refused at the
     /// client's next statement.
     pub fn backend_lost(&mut self, out: &mut BytesMut) {
+        if let Some(reset) = self.lost_reset() {
+            drop(self.pipeline.take());
+            self.kept.forget();
+            self.journal.roll_back();
+            self.reset(reset, out);
+            return;
+        }
         let refused = std::mem::take(&mut self.pipeline.refused);
         let (requests, open, failed) = self.pipeline.take();
         self.kept.forget();

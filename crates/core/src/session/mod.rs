@@ -10,11 +10,13 @@
 //! * [`statements`]: prepared statements of clients, and which backend connection has them
 //! * [`survey`]: what a text of SQL tells before it is run
 //! * [`settings`]: `SET` and its kin, journalled, replayed, undone with their transaction
+//! * `reset`: what pools send to reset a session, while there is no leader
 //! * `kept`: a first statement, until it is known that the leader has it
 //! * [`pin`]: what ties a session to its backend connection beyond the transaction
 
 pub mod backend_state;
 pub mod conversation;
+mod deallocate;
 mod dress;
 mod extended;
 mod from_backend;
@@ -28,6 +30,7 @@ mod model_tests;
 pub mod pin;
 pub mod pipeline;
 pub mod policy;
+mod reset;
 #[cfg(test)]
 mod script_tests;
 pub mod settings;

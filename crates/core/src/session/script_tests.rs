@@ -64,6 +64,11 @@ pub(super) fn check_with(policy: Policy, script: &str) {
     assert!(wanted == got, "wanted:\n{wanted}\ngot:\n{got}");
 }
 
+fn whole(bytes: &[u8]) -> Incoming<'_> {
+    let body = &bytes[Header::BYTES..];
+    Incoming { tag: bytes[0], body_bytes: body.len(), body }
+}
+
 impl Script {
     fn step(&mut self, what: &str) -> String {
         let mut steps = Vec::new();
@@ -133,8 +138,11 @@ impl Script {
             }
             "refuse" => {
                 let bytes = self.pending.take().expect("a message that asked for a lease");
-                let refusal = Refusal::FailingOver { held: std::time::Duration::from_secs(5) };
-                self.conversation.refuse(bytes[0], &refusal, &mut self.out.to_client);
+                let message = whole(&bytes);
+                if !self.conversation.reset_without_leader(&message, &mut self.out.to_client) {
+                    let refusal = Refusal::FailingOver { held: std::time::Duration::from_secs(5) };
+                    self.conversation.refuse(bytes[0], &refusal, &mut self.out.to_client);
+                }
                 None
             }
             other => panic!("no such event: {other}"),
@@ -142,11 +150,7 @@ impl Script {
     }
 
     fn offer(&mut self, bytes: BytesMut) -> Option<String> {
-        let message = Incoming {
-            tag: bytes[0],
-            body_bytes: bytes.len() - Header::BYTES,
-            body: &bytes[Header::BYTES..],
-        };
+        let message = whole(&bytes);
         match self.conversation.from_client(&message, self.backend.as_mut(), &mut self.out) {
             Step::Taken(_) => None,
             Step::Lease => {

@@ -68,7 +68,14 @@ impl Survey {
         let mut survey = Self { read_only: !cut, cut, ..Self::default() };
         for statement in sql::statements(text) {
             survey.read_only &= statement.provably_read_only() || harmless(&statement.verb);
-            survey.pins.add(Pins::of(&statement));
+            let sets = statement.sets_config().filter(|name| outlives_transaction(name));
+            let mut pins = Pins::of(&statement);
+            if let Some(name) = sets {
+                pins.remove(Pins::UNSEEN_SETTING);
+                let key = Key::Setting(name.into());
+                survey.changes.push(Change::Set(key, statement.text.into()));
+            }
+            survey.pins.add(pins);
             survey.add_control(&statement.verb);
             survey.hides |= matches!(statement.verb, Verb::Do);
             survey.calls |= matches!(statement.verb, Verb::Do | Verb::Call);
@@ -230,6 +237,11 @@ pub(super) fn says_read_only(text: &[u8]) -> bool {
         after_read = word.eq_ignore_ascii_case(b"read");
         found
     })
+}
+
+/// Whether a setting of this name is one of the session, and not of its transaction alone.
+fn outlives_transaction(name: &str) -> bool {
+    !name.starts_with("transaction_")
 }
 
 /// What follows the first word, without white space around it.

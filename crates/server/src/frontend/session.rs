@@ -271,7 +271,7 @@ impl Session {
                     Ok(lease) => self.attach(lease),
                     Err(None) => return Next::End,
                     Err(Some(error)) => {
-                        self.refuse(header.tag, &error);
+                        self.refuse(header, end, &error);
                         self.taken(end, Flow::Discard, missing);
                     }
                 },
@@ -279,7 +279,7 @@ impl Session {
                     Ok(()) => {}
                     Err(None) => return Next::End,
                     Err(Some(error)) => {
-                        self.refuse(header.tag, &error);
+                        self.refuse(header, end, &error);
                         self.taken(end, Flow::Discard, missing);
                     }
                 },
@@ -437,7 +437,18 @@ impl Session {
         self.lease = Some(lease);
     }
 
-    fn refuse(&mut self, message_tag: u8, why: &Acquire) {
+    /// Answers the message at hand, which reaches to `end`, for want of a connection.
+    fn refuse(&mut self, header: Header, end: usize, why: &Acquire) {
+        let message_tag = header.tag;
+        let no_leader =
+            matches!(why, Acquire::Lease(LeaseError::NoLeader { .. } | LeaseError::TooManyHeld));
+        if no_leader && self.lease.is_none() {
+            let body = self.input.get(Header::BYTES..end).unwrap_or_default();
+            let message = Incoming { tag: message_tag, body_bytes: header.body, body };
+            if self.conversation.reset_without_leader(&message, &mut self.out.to_client) {
+                return;
+            }
+        }
         let out = &mut self.out.to_client;
         let refusal = match why {
             Acquire::Cancelled => Refusal::Cancelled,

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 
+mod call;
 mod lexer;
 mod name;
 mod read_only;
