@@ -222,7 +222,9 @@ fn state_that_cannot_follow_ends_its_session_and_state_that_can_goes_along() {
                 lost => seat.ask("Q:SELECT 1", &format!("{lost} / Some(Closed)")).await,
             }
         }
-        let (prepared, _) = &mut seats[4];
+        let (configured, _) = &mut seats[4];
+        configured.ask("Q:SHOW work_mem", "T[work_mem] / D[3MB] / C[SHOW] / Z[I]").await;
+        let (prepared, _) = &mut seats[5];
         prepared.ask("Q:EXECUTE p", ONE).await;
         Ok(())
     });
