@@ -64,5 +64,6 @@ pub const CANCEL_MAX: Duration = Duration::from_secs(5);
 
 /// Backend connections that are dialled at the same time, over all pools.
 ///
-/// After a failover everybody comes at once; PostgreSQL forks and hashes for each of them.
+/// After a failover everybody comes at once; PostgreSQL forks and hashes for each of them. As many
+/// are made ahead to a node that is elected and not announced.
 pub const DIALS_MAX: usize = 16;

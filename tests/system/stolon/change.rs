@@ -9,7 +9,7 @@ use everline_lab::postgres::{ClusterOptions, Stop};
 use everline_lab::stolon::ProxyInfo;
 use tokio::time::Instant;
 
-use super::stage::{HOLD, NAME, STEP_MAX, Stage, launch, run};
+use super::stage::{HOLD, NAME, STEP_MAX, Sockets, Stage, launch, run};
 use super::writers::{Writers, all_there};
 use crate::scene::{self, number};
 use crate::seat::{ONE, Seat};
@@ -151,6 +151,88 @@ fn an_announced_node_in_recovery_gets_no_statement_until_it_is_writable() {
         println!("served {:?} after the promotion was seen", promoted.elapsed());
         let log = fs::read_to_string(stage.cluster.node(1).log_path()).unwrap();
         assert!(log.contains("SELECT 1 AS marked"));
+        Ok(())
+    });
+}
+
+/// Waits until Everline has connected ahead to node 1: its system connection, and those that
+/// clients can use.
+async fn connected_ahead(stage: &Stage) -> Sockets {
+    let until = Instant::now() + STEP_MAX;
+    loop {
+        let sockets = stage.sockets(1);
+        if sockets.count() >= 3 {
+            return sockets;
+        }
+        assert!(Instant::now() < until, "not connected ahead: {sockets:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Has two clients work at once, so that there are as many connections.
+async fn two_work(first: &mut Seat, second: &mut Seat) {
+    for _ in 0..2 {
+        first.say("Q:SELECT 1 FROM pg_sleep(0.1)").await;
+        second.say("Q:SELECT 1 FROM pg_sleep(0.1)").await;
+        first.hears(ONE).await;
+        second.hears(ONE).await;
+    }
+}
+
+#[test]
+fn the_elected_node_is_connected_to_ahead_and_gets_no_statement_before_it_is_announced() {
+    run(async {
+        let mut options = ClusterOptions::default();
+        options.settings.push(("log_statement".to_owned(), "all".to_owned()));
+        let mut stage = Stage::with(Kind::Forgetful, options).await?;
+        let mut waiting = Seat::app("waiting", stage.address()).await;
+        let mut other = Seat::app("other", stage.address()).await;
+        two_work(&mut waiting, &mut other).await;
+        stage.sentinel.pause();
+        let old = stage.sockets(0);
+        let elected = stage.sentinel.elect(1).await?;
+        stage.acknowledged(&elected, &old).await?;
+        waiting.say("Q:SELECT 1 AS marked").await;
+        other.say("Q:SELECT 1 AS marked").await;
+        let ahead = connected_ahead(&stage).await;
+        stage.cluster.promote(1).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        waiting.is_silent().await;
+        let said = |words: &str| {
+            let log = fs::read_to_string(stage.cluster.node(1).log_path()).unwrap();
+            log.lines().filter(|line| line.contains("app@") && line.contains(words)).count()
+        };
+        assert_eq!(said("marked"), 0, "sent before the announcement");
+        assert_eq!(said("statement: "), 0, "nothing at all is asked before it counts");
+        let status = stage.status().await;
+        assert_eq!(status["leader"], serde_json::Value::Null);
+        stage.sentinel.cycle().await?;
+        waiting.hears("T[marked] / D[1] / C[SELECT 1] / Z[I]").await;
+        other.hears("T[marked] / D[1] / C[SELECT 1] / Z[I]").await;
+        assert_eq!(ahead.open(), ahead.count(), "they are those that serve");
+        assert!(said("pg_is_in_recovery") >= 3, "each is asked before its first statement");
+        Ok(())
+    });
+}
+
+#[test]
+fn another_election_closes_what_is_connected_ahead_before_it_is_acknowledged() {
+    run(async {
+        let stage = Stage::start().await?;
+        let mut waiting = Seat::app("waiting", stage.address()).await;
+        let mut other = Seat::app("other", stage.address()).await;
+        two_work(&mut waiting, &mut other).await;
+        stage.sentinel.pause();
+        let old = stage.sockets(0);
+        let elected = stage.sentinel.elect(1).await?;
+        stage.acknowledged(&elected, &old).await?;
+        let ahead = connected_ahead(&stage).await;
+        let again = stage.sentinel.elect(0).await?;
+        stage.acknowledged(&again, &ahead).await?;
+        stage.sentinel.resume();
+        stage.sentinel.announced(STEP_MAX).await?;
+        waiting.is_served().await;
+        assert_eq!(stage.sockets(1).count(), 0);
         Ok(())
     });
 }

@@ -14,7 +14,9 @@
 //!    else everything is closed, whatever the reason.
 //! 5. A lost session closes everything: the sentinel does not wait for us any more.
 //! 6. What may not register follows without: withdrawals and the timeout hold all the same.
-//! 7. A generation says nothing by itself: it grows without a change and may go back.
+//! 7. Between the acknowledgement and the announcement connections to the elected node may be made,
+//!    and nothing is dispatched on them; another election closes them first.
+//! 8. A generation says nothing by itself: it grows without a change and may go back.
 //!
 //! Source: Stolon `cmd/proxy/cmd/proxy.go` and `cmd/sentinel/cmd/sentinel.go` (`updateCluster`).
 
@@ -116,6 +118,9 @@ pub enum Act {
     Fence(BootTime),
     /// Close everything and say [`News::Closed`] afterwards.
     Retire(Why),
+    /// Make connections to this node, which is elected and not announced: nothing may be dispatched
+    /// on them before [`Act::Follow`] names the same node.
+    Prepare(Announced),
     /// Connect to this node.
     Follow {
         /// The leader.
@@ -213,6 +218,8 @@ pub struct Follow {
     standing: Standing,
     seen: Option<(BootTime, Observation)>,
     route: Route,
+    /// To whom connections are made ahead, while the route is idle.
+    prepared: Option<Announced>,
     /// The cluster of the leader that was followed last.
     cluster: Option<Arc<str>>,
     fence: BootTime,
@@ -227,6 +234,7 @@ impl Follow {
             standing: Standing::Unregistered,
             seen: None,
             route: Route::Idle,
+            prepared: None,
             cluster: None,
             fence: BootTime::ZERO,
         }
@@ -286,7 +294,11 @@ impl Follow {
     /// When [`News::Tick`], or another look at [`Follow::publish`], is wanted.
     #[must_use]
     pub fn deadline(&self) -> Option<BootTime> {
-        let fence = matches!(self.route, Route::Following(_)).then_some(self.fence);
+        let fence = match (&self.route, &self.prepared) {
+            (Route::Following(_), _) => Some(self.fence),
+            (Route::Idle, Some(_)) => self.vouched().map(|vouched| vouched.fence()),
+            (Route::Idle, None) | (Route::Closing, _) => None,
+        };
         let refresh = self.seen.as_ref().and_then(|_| self.refresh_at());
         [fence, refresh].into_iter().flatten().min()
     }
@@ -331,7 +343,14 @@ impl Follow {
     }
 
     fn expire(&mut self, now: BootTime, acts: &mut Vec<Act>) {
-        if matches!(self.route, Route::Following(_)) && now >= self.fence {
+        let until = match &self.route {
+            Route::Following(_) => self.fence,
+            Route::Idle if self.prepared.is_some() => {
+                self.vouched().map_or(BootTime::ZERO, |vouched| vouched.fence())
+            }
+            Route::Idle | Route::Closing => return,
+        };
+        if now >= until {
             let timeout = self.vouched().map_or(Duration::ZERO, |vouched| vouched.timeout);
             self.retire(Why::Fenced { timeout }, acts);
         }
@@ -369,8 +388,15 @@ impl Follow {
                 self.retire(Why::Replaced { generation }, acts);
             }
             (Route::Following(_), Err(why)) => self.retire(why, acts),
-            (Route::Idle, Ok(leader)) => self.begin(leader, now, acts),
-            (Route::Idle, Err(_)) | (Route::Closing, _) => {}
+            (Route::Idle, Ok(leader)) => match &self.prepared {
+                Some(prepared) if *prepared != leader => {
+                    let generation = self.generation();
+                    self.retire(Why::Replaced { generation }, acts);
+                }
+                Some(_) | None => self.begin(leader, now, acts),
+            },
+            (Route::Idle, Err(why)) => self.prepare(why, now, acts),
+            (Route::Closing, _) => {}
         }
     }
 
@@ -393,20 +419,49 @@ impl Follow {
         if enabled { Ok(leader.clone()) } else { Err(Why::NotEnabled { generation }) }
     }
 
-    fn begin(&mut self, leader: Announced, now: BootTime, acts: &mut Vec<Act>) {
+    /// Nobody may be followed: sees to the connections that are made ahead.
+    fn prepare(&mut self, why: Why, now: BootTime, acts: &mut Vec<Act>) {
+        let coming = self.coming().cloned();
+        match (&self.prepared, coming) {
+            (Some(here), Some(there)) if *here == there => {}
+            (Some(_), _) => self.retire(why, acts),
+            (None, Some(coming)) if self.may_begin(now).is_some() => {
+                self.prepared = Some(coming.clone());
+                acts.push(Act::Prepare(coming));
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Who will be announced, as far as one can know: whoever is elected while nobody leads. Who is
+    /// announced already stays, though we may not follow yet.
+    fn coming(&self) -> Option<&Announced> {
+        let (_, observation) = self.seen.as_ref()?;
+        match (&observation.leader, self.standing) {
+            (_, Standing::Unregistered) => None,
+            (Some(leader), _) => self.prepared.as_ref().filter(|prepared| *prepared == leader),
+            (None, _) => observation.elected.as_ref(),
+        }
+    }
+
+    /// The fence, if what was observed is acknowledged and the fence is not reached.
+    fn may_begin(&self, now: BootTime) -> Option<BootTime> {
         let acknowledged = match self.standing {
             Standing::Unregistered => false,
             Standing::Denied { .. } => true,
             Standing::Registered { last, .. } => last.generation == self.generation(),
         };
-        let Some(fence) = self.vouched().map(|vouched| vouched.fence()) else { return };
-        if !acknowledged || now >= fence {
-            return;
-        }
+        let fence = self.vouched()?.fence();
+        (acknowledged && now < fence).then_some(fence)
+    }
+
+    fn begin(&mut self, leader: Announced, now: BootTime, acts: &mut Vec<Act>) {
+        let Some(fence) = self.may_begin(now) else { return };
         let cluster = self.seen.as_ref().map(|(_, observation)| Arc::clone(&observation.cluster));
         let forget = self.cluster.is_some() && self.cluster != cluster;
         self.cluster = cluster;
         self.route = Route::Following(leader.clone());
+        self.prepared = None;
         self.fence = fence;
         acts.push(Act::Fence(fence));
         acts.push(Act::Follow { leader, forget });
@@ -422,6 +477,7 @@ impl Follow {
 
     fn retire(&mut self, why: Why, acts: &mut Vec<Act>) {
         self.route = Route::Closing;
+        self.prepared = None;
         self.fence = BootTime::ZERO;
         acts.push(Act::Fence(BootTime::ZERO));
         acts.push(Act::Retire(why));

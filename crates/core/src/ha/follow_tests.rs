@@ -29,6 +29,7 @@ fn show(act: &Act) -> String {
     match act {
         Act::Fence(at) => format!("fence {}", at.as_millis()),
         Act::Retire(why) => format!("retire: {why}"),
+        Act::Prepare(node) => format!("prepare {node}"),
         Act::Follow { leader, forget: false } => format!("follow {leader}"),
         Act::Follow { leader, forget: true } => format!("follow anew {leader}"),
         Act::LookAgain => "look again".to_owned(),
@@ -287,4 +288,67 @@ fn a_cluster_that_was_initialised_anew_is_told_from_the_old_one() {
     let other = Observation { cluster: "c2".into(), ..data(1, Some("b1"), &[ME]) };
     script.at(3_000).read(other);
     assert_eq!(script.write(), "fence 18000; follow anew b1 at 127.0.0.1:27611");
+}
+
+fn elects(generation: u64, elected: &str) -> Observation {
+    Observation { elected: Some(node(elected)), ..data(generation, None, &[ME]) }
+}
+
+#[test]
+fn an_elected_node_is_prepared_for_once_its_election_is_acknowledged() {
+    let mut script = Script::following();
+    let retires = "fence 0; retire: the sentinel names no leader (generation 12)";
+    assert_eq!(script.at(2_000).read(elects(12, "b1")), retires);
+    assert_eq!(script.news(News::Closed), "", "acknowledged first");
+    assert_eq!(script.write(), "prepare b1 at 127.0.0.1:27611");
+    assert_eq!(script.at(2_500).read(elects(12, "b1")), "", "once");
+    assert_eq!(script.follow.leader(), None);
+    assert_eq!(script.follow.fence(), BootTime::ZERO, "nothing is dispatched");
+    assert_eq!(script.at(3_000).read(data(13, Some("b1"), &[ME])), "");
+    assert_eq!(script.write(), "fence 18000; follow b1 at 127.0.0.1:27611");
+}
+
+#[test]
+fn another_election_closes_what_was_prepared_before_it_is_acknowledged() {
+    let mut script = Script::following();
+    script.at(2_000).read(elects(12, "b1"));
+    script.news(News::Closed);
+    script.write();
+    let retires = "fence 0; retire: the sentinel names no leader (generation 13)";
+    assert_eq!(script.at(2_500).read(elects(13, "a2")), retires);
+    assert_eq!(script.wants(), None, "something may still be open");
+    assert_eq!(script.news(News::Closed), "");
+    assert_eq!(script.write(), "prepare a2 at 127.0.0.1:27610");
+    let replaced = "fence 0; retire: the sentinel names another leader (generation 14)";
+    assert_eq!(script.at(3_000).read(data(14, Some("b1"), &[ME])), replaced);
+    assert_eq!(script.news(News::Closed), "");
+    assert_eq!(script.write(), "fence 18000; follow b1 at 127.0.0.1:27611");
+}
+
+#[test]
+fn what_was_prepared_ends_with_the_fence_and_with_the_session() {
+    let mut script = Script::following();
+    script.at(2_000).read(elects(12, "b1"));
+    script.news(News::Closed);
+    script.write();
+    assert_eq!(script.follow.deadline(), Some(BootTime::from_millis(7_000)), "the refresh");
+    let fenced = "fence 0; retire: the store has not vouched for the leader for 15s";
+    assert_eq!(script.at(17_000).news(News::Tick), fenced);
+    assert_eq!(script.news(News::Closed), "", "what was read is too old to prepare");
+    script.read(elects(12, "b1"));
+    assert_eq!(script.write(), "prepare b1 at 127.0.0.1:27611");
+    let lost = "fence 0; retire: the sentinel names no leader (generation 12)";
+    assert_eq!(script.at(18_000).news(News::SessionLost), lost);
+}
+
+#[test]
+fn an_announced_node_that_was_prepared_for_stays_until_we_are_enabled() {
+    let mut script = Script::following();
+    script.at(2_000).read(elects(12, "b1"));
+    script.news(News::Closed);
+    script.write();
+    assert_eq!(script.at(3_000).read(data(13, Some("b1"), &["bbbbbbbb"])), "");
+    assert_eq!(script.write(), "");
+    assert_eq!(script.at(4_000).read(data(14, Some("b1"), &[ME])), "");
+    assert_eq!(script.write(), "fence 19000; follow b1 at 127.0.0.1:27611");
 }

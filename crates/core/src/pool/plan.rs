@@ -48,6 +48,8 @@ pub struct Counts {
     pub lent: usize,
     /// Connections being dialled.
     pub dialling: usize,
+    /// Connections to the node that will lead, which nobody may use yet.
+    pub ahead: usize,
     /// Sessions that wait for a connection.
     pub waiting: usize,
 }
@@ -56,13 +58,14 @@ impl Counts {
     /// Connections that count against the budget.
     #[must_use]
     pub const fn held(&self) -> usize {
-        self.idle.saturating_add(self.lent).saturating_add(self.dialling)
+        self.idle.saturating_add(self.lent).saturating_add(self.dialling).saturating_add(self.ahead)
     }
 
     /// Waiting sessions for which no connection is on its way.
     #[must_use]
     pub const fn unserved(&self) -> usize {
-        self.waiting.saturating_sub(self.idle.saturating_add(self.dialling))
+        let coming = self.idle.saturating_add(self.dialling).saturating_add(self.ahead);
+        self.waiting.saturating_sub(coming)
     }
 
     /// Whether sessions wait and there is nothing that could ever come to them.
@@ -306,6 +309,17 @@ impl Plan {
         };
         let candidates = self.pools.iter().filter(spare);
         candidates.max_by_key(|(_, entry)| surplus(entry)).map(|(id, _)| *id)
+    }
+
+    /// Whether `pool` shall dial one more connection to a node that will lead: `wanted` are of use
+    /// to it, and all pools together make no more than are dialled at the same time.
+    #[must_use]
+    pub fn dial_ahead(&self, pool: PoolId, wanted: usize) -> bool {
+        let Some(entry) = self.pools.get(&pool) else { return false };
+        let made = |entry: &Entry| entry.counts.ahead.saturating_add(entry.counts.dialling);
+        let all: usize = self.pools.values().map(made).sum();
+        let room = entry.may_grow() && !self.is_full_for(entry);
+        made(entry) < wanted && all < self.dials_max && room
     }
 
     /// What becomes of a connection that comes back to `pool`; it is still counted as lent.

@@ -17,7 +17,7 @@ fn plan(budget: usize, pools: &[(PoolId, Counts)]) -> Plan {
 }
 
 fn counts(idle: usize, lent: usize, dialling: usize, waiting: usize) -> Counts {
-    Counts { idle, lent, dialling, waiting }
+    Counts { idle, lent, dialling, ahead: 0, waiting }
 }
 
 fn limits(min: usize, max: usize) -> Limits {
@@ -142,4 +142,33 @@ fn a_group_shares_a_bound_of_its_own() {
     *plan.counts_mut(A) = counts(2, 0, 0, 0);
     assert_eq!(plan.serve(B), Verdict::Evict(A));
     assert_eq!(plan.serve(C), Verdict::Wait);
+}
+
+#[test]
+fn connections_ahead_are_bounded_by_use_dials_and_budget() {
+    let (one, two) = (PoolId(1), PoolId(2));
+    let mut plan = Plan::new(10, 4);
+    plan.counts_mut(one).waiting = 1;
+    assert!(!plan.dial_ahead(one, 0));
+    assert!(plan.dial_ahead(one, 1));
+    plan.counts_mut(one).ahead = 1;
+    assert!(!plan.dial_ahead(one, 1), "it has what it can use");
+    assert!(plan.dial_ahead(one, 2));
+    plan.counts_mut(two).ahead = 2;
+    plan.counts_mut(two).dialling = 1;
+    assert!(!plan.dial_ahead(one, 2), "four are made");
+    plan.counts_mut(two).ahead = 0;
+    assert!(plan.dial_ahead(one, 2));
+    plan.counts_mut(two).lent = 8;
+    assert!(!plan.dial_ahead(one, 2), "the budget is used up");
+}
+
+#[test]
+fn a_session_waits_for_the_connection_that_was_made_ahead() {
+    let mut plan = Plan::new(10, 4);
+    let counts = plan.counts_mut(PoolId(1));
+    (counts.waiting, counts.ahead) = (2, 1);
+    assert_eq!(plan.counts(PoolId(1)).unserved(), 1);
+    plan.counts_mut(PoolId(1)).ahead = 2;
+    assert_eq!(plan.serve(PoolId(1)), Verdict::Wait);
 }

@@ -346,6 +346,13 @@ impl Proxy {
                 }
                 Err(problem) => warn!("{problem}"), // such an observation is not let in
             },
+            Act::Prepare(node) => match host_port(&node) {
+                Ok(host) => {
+                    debug!(%node, "connecting ahead to the node that is elected");
+                    self.control.prepare(host).await;
+                }
+                Err(problem) => debug!("not connecting ahead: {problem}"),
+            },
             Act::LookAgain => self.again.notify_one(),
             Act::Unregistered => warn!(
                 "following without being registered, so that Stolon's sentinel does not wait for \

@@ -6,6 +6,7 @@
 //! keep it from hearing of a better one. Nobody calls it: pool and sessions report through
 //! [`Reporter`], and read [`Target`].
 
+mod ahead;
 mod fence;
 mod pulse;
 mod report;
@@ -45,6 +46,9 @@ pub struct Target {
     pub leader: Option<Arc<Leader>>,
     /// Whether sessions may dispatch.
     pub availability: Availability,
+    /// A node that will lead as soon as the source says so, and answers: connections to it may be
+    /// made, and nothing may be dispatched on them.
+    pub coming: Option<Endpoint>,
     /// Cancelled when the epoch is retired: every connection of it must be dropped.
     pub ended: CancellationToken,
     /// Until when the source vouches for the leader.
@@ -169,6 +173,7 @@ pub struct Control(mpsc::Sender<Command>);
 enum Command {
     Reconnect { forget: bool },
     Follow { word: Word, before: oneshot::Sender<TaskTracker> },
+    Prepare(HostPort),
 }
 
 /// What a source says about the leader.
@@ -201,6 +206,9 @@ impl Control {
     /// A source says where the leader is from here on: retires the epoch and looks for the leader
     /// there, and nowhere else.
     ///
+    /// Where [`Control::prepare`] named the same place before, the connections that were made since
+    /// go on, and count among those that are open.
+    ///
     /// What is returned has a token for each socket towards a backend that was open before; it is
     /// closed, so that waiting for it ends when the last of them is.
     ///
@@ -214,6 +222,14 @@ impl Control {
             nothing.close();
             nothing
         })
+    }
+
+    /// A source that names no leader says who will be the next one, most likely: connects there
+    /// ahead, and dispatches nothing. [`Control::follow`] ends it.
+    ///
+    /// Cancel safe: the command is given or not.
+    pub async fn prepare(&self, host: HostPort) {
+        self.give(Command::Prepare(host)).await;
     }
 
     async fn give(&self, command: Command) {

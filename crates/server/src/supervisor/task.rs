@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::{debug, info, warn};
 
+use super::ahead::{Coming, Greeted, ask};
 use super::pulse::Pulse;
 use super::report::{Report, Reports};
 use super::search::{Question, Search};
@@ -30,22 +31,25 @@ use crate::backend::system::{AskError, Found, LinkEnd, Scout, keep};
 /// The task's state. [`Supervisor::run`] is the task.
 #[derive(Debug)]
 pub struct Supervisor<S: Scout> {
-    settings: Settings,
-    scout: S,
+    pub(super) settings: Settings,
+    pub(super) scout: S,
     machine: Machine,
     election: Election<Primary<S::Link>>,
     search: Search,
-    tasks: JoinSet<Done<S::Link>>,
+    pub(super) tasks: JoinSet<Done<S>>,
     reports: Reports,
     commands: mpsc::Receiver<Command>,
     /// What is published, kept so that each effect changes one thing of it.
-    current: Target,
+    pub(super) current: Target,
+    /// The node that will lead, while there is none.
+    pub(super) coming: Option<Coming<S::Greeted>>,
     target: watch::Sender<Arc<Target>>,
     status: StatusHandle,
     /// The leader on whose system connection the machine stands.
     leader: Option<Arc<Leader>>,
     link: Option<Standing>,
-    links: u64,
+    /// Counts what is kept, so that late news of what is not is recognised.
+    pub(super) links: u64,
     /// What was last logged about a place that led to no leader, so that it is said once.
     told: BTreeMap<String, String>,
     /// Cancelled when the source speaks: what is being dialled on its former word is of no use.
@@ -70,12 +74,15 @@ struct Standing {
     ask_now: Arc<Notify>,
 }
 
+/// What an address answered, and the socket's place among those that are open.
+type Answer<L> = (Result<Found<L>, AskError>, TaskTrackerToken);
+
 /// What a task came back with.
-#[derive(Debug)]
-enum Done<L> {
+pub(super) enum Done<S: Scout> {
     Resolved(Question, Result<Vec<Endpoint>, ResolveError>),
     /// By the edition of the list of hosts that led to it; without an answer it was given up.
-    Asked(u64, Endpoint, Option<(Result<Found<L>, AskError>, TaskTrackerToken)>),
+    Asked(u64, Endpoint, Option<Answer<S::Link>>),
+    Greeted(u64, Option<Greeted<S::Greeted>>),
     LinkEnded(u64, LinkEnd),
 }
 
@@ -97,6 +104,7 @@ impl<S: Scout> Supervisor<S> {
         let current = Target {
             epoch: machine.epoch(),
             leader: None,
+            coming: None,
             availability: machine.availability(),
             ended: CancellationToken::new(),
             fence: settings.fence.clone(),
@@ -121,6 +129,7 @@ impl<S: Scout> Supervisor<S> {
             reports,
             commands,
             current,
+            coming: None,
             target: sender,
             status,
             leader: None,
@@ -183,7 +192,7 @@ impl<S: Scout> Supervisor<S> {
         }
     }
 
-    fn done(&mut self, done: Done<S::Link>) {
+    fn done(&mut self, done: Done<S>) {
         match done {
             Done::Resolved(question, answer) => self.resolved(&question, answer),
             Done::Asked(edition, endpoint, answer) => {
@@ -197,6 +206,7 @@ impl<S: Scout> Supervisor<S> {
                     None => {}
                 }
             }
+            Done::Greeted(number, greeted) => self.greeted(number, greeted),
             Done::LinkEnded(number, end) => {
                 if self.link.as_ref().is_some_and(|link| link.number == number) {
                     self.link_ended(end);
@@ -225,11 +235,12 @@ impl<S: Scout> Supervisor<S> {
             let (scout, edition) = (self.scout.clone(), self.search.edition());
             self.status.lock().counters.dials += 1;
             let (open, word) = (self.current.open.token(), self.word.clone());
+            let ahead = self.take_greeted(&endpoint.address);
             self.tasks.spawn(async move {
                 let answer = tokio::select! {
                     biased; // a source that has spoken since makes the answer useless
                     () = word.cancelled() => None,
-                    answer = scout.ask(&endpoint, deadline) => Some((answer, open)),
+                    answer = ask(&scout, &endpoint, ahead, deadline) => Some((answer, open)),
                 };
                 Done::Asked(edition, endpoint, answer)
             });
@@ -322,6 +333,7 @@ impl<S: Scout> Supervisor<S> {
                 }
                 self.step(Event::LeaderChanged, "by command".to_owned());
             }
+            Command::Prepare(host) => self.prepare(host),
             Command::Follow { word, before } => {
                 let open = self.follow(word);
                 // A source that does not wait for the answer has ended.
@@ -340,9 +352,21 @@ impl<S: Scout> Supervisor<S> {
             None => Event::LeaderWithdrawn,
         };
         self.told.clear();
+        // What was made ahead to this host goes on, and counts as open from here on.
+        let as_expected = match (&host, &self.coming) {
+            (Some(host), Some(coming)) => *host == coming.host,
+            (Some(_) | None, _) => false,
+        };
+        if !as_expected {
+            self.forget_coming();
+        }
         self.search.follow(host.into_iter().collect(), Instant::now());
         std::mem::take(&mut self.word).cancel();
-        let open = std::mem::replace(&mut self.current.open, TaskTracker::new());
+        let open = if as_expected {
+            TaskTracker::new()
+        } else {
+            std::mem::replace(&mut self.current.open, TaskTracker::new())
+        };
         open.close();
         self.step(event, why);
         self.publish(); // also where no epoch was retired: new sockets count anew
@@ -407,6 +431,7 @@ impl<S: Scout> Supervisor<S> {
         self.told.clear();
         self.search.watch(endpoint.address.clone(), Instant::now());
         self.leader = Some(Arc::new(Leader { endpoint, identity, parameters }));
+        self.forget_coming(); // it leads, or another does: the pools see which with this step
         self.step(Event::SystemConnected { node }, detail);
         self.links += 1;
         let number = self.links;
@@ -474,7 +499,7 @@ impl<S: Scout> Supervisor<S> {
         }
     }
 
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         self.target.send_replace(Arc::new(self.current.clone()));
     }
 

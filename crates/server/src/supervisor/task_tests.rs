@@ -15,6 +15,9 @@ use world::{Dns, Does, PRIMARY, STANDBY, Stage, World, bounded, settings};
 #[path = "rivals_tests.rs"]
 mod rivals;
 
+#[path = "ahead_tests.rs"]
+mod ahead;
+
 #[tokio::test(start_paused = true)]
 async fn the_leader_is_found_at_the_start() {
     bounded(async {

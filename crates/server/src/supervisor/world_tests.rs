@@ -159,6 +159,7 @@ impl World {
 
 impl Scout for World {
     type Link = FakeLink;
+    type Greeted = Endpoint;
 
     async fn resolve(
         &self,
@@ -182,11 +183,16 @@ impl Scout for World {
         }
     }
 
-    async fn ask(
+    async fn greet(&self, endpoint: &Endpoint, _deadline: Instant) -> Result<Endpoint, AskError> {
+        Ok(endpoint.clone())
+    }
+
+    async fn question(
         &self,
-        endpoint: &Endpoint,
+        endpoint: Endpoint,
         deadline: Instant,
     ) -> Result<Found<FakeLink>, AskError> {
+        let endpoint = &endpoint;
         let letter = letter(&endpoint.address);
         {
             let mut facts = self.facts();

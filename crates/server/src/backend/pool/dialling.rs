@@ -174,7 +174,7 @@ impl Pools {
 
     /// When a connection that is dialled at this moment has lived long enough: not all that were
     /// dialled at the same time are closed at the same time.
-    fn lives_until(&self) -> Option<Instant> {
+    pub(super) fn lives_until(&self) -> Option<Instant> {
         if self.lifetime_max.is_zero() {
             return None;
         }
@@ -197,7 +197,7 @@ impl Pools {
 
 /// Lets connections that reported the same have it once, so that a session that goes from one to
 /// another is seen at a glance to have been told already.
-fn share(known: &mut Arc<Parameters>, reported: &mut Arc<Parameters>) {
+pub(super) fn share(known: &mut Arc<Parameters>, reported: &mut Arc<Parameters>) {
     if known == reported {
         *reported = Arc::clone(known);
     } else {

@@ -3,6 +3,7 @@
 //! One lock over all pools, held for a few comparisons and never across a wait. A lease *is* the
 //! connection, moved into the session that holds it.
 
+mod ahead;
 mod dialling;
 mod listeners;
 mod member;
@@ -28,6 +29,7 @@ use super::dial::{DialError, Dialer, Login};
 use super::lease::{Backend, Lease};
 use crate::metrics::histogram::{Histogram, WAITS};
 use crate::supervisor::{Reporter, Target};
+use ahead::Ahead;
 use wait::{For, Held, Place, Waiting};
 
 pub use member::Member;
@@ -106,6 +108,8 @@ struct Pool {
     login: Arc<Login>,
     /// What the last connection reported after its login.
     parameters: Arc<Parameters>,
+    /// Connections that it had when the last epoch ended.
+    had: usize,
     /// Sessions that it serves, whether they have a connection or not.
     members: usize,
     /// What was opened before is closed when it is given back.
@@ -124,6 +128,10 @@ struct Inner {
     by_key: BTreeMap<PoolKey, PoolId>,
     pools: BTreeMap<PoolId, Pool>,
     groups: BTreeMap<spec::Group, GroupId>,
+    /// Connections to the node that will lead.
+    ahead: Vec<Ahead>,
+    /// The epoch that was swept last.
+    epoch: u64,
     next_pool: u32,
     next_ticket: u64,
 }
@@ -256,6 +264,8 @@ impl Pools {
             by_key: BTreeMap::new(),
             pools: BTreeMap::new(),
             groups: BTreeMap::new(),
+            ahead: Vec::new(),
+            epoch: 0,
             next_pool: 0,
             next_ticket: 0,
         };
@@ -331,6 +341,7 @@ impl Pools {
         let pool = Pool {
             key: key.clone(),
             login: Arc::new(spec.login),
+            had: 0,
             parameters: Arc::default(),
             members: 1,
             renewed: Instant::now(),
@@ -585,21 +596,6 @@ impl Pools {
         self.tend();
     }
 
-    /// Gives idle connections to those who wait, and dials where that is not enough.
-    ///
-    /// Does nothing while nothing may be dispatched; whoever learns of a leader calls it again.
-    pub(super) fn tend(self: &Arc<Self>) {
-        if !self.targets.borrow().is_available() {
-            return;
-        }
-        while let Some((waiter, lease)) = self.match_one() {
-            if let Err(Ok(unwanted)) = waiter.grant.send(Ok(lease)) {
-                unwanted.give_back();
-            }
-        }
-        self.dial_where_needed();
-    }
-
     fn match_one(self: &Arc<Self>) -> Option<(Waiter, Lease)> {
         let mut inner = self.lock();
         let ready = inner
@@ -610,8 +606,7 @@ impl Pools {
             })
             .map(|(id, _)| *id)?;
         let pool = inner.pools.get_mut(&ready)?;
-        let backend = pool.idle.pop()?;
-        let mut backend = backend;
+        let mut backend = pool.idle.pop()?;
         if !backend.is_quiet() {
             // Dead, or of an epoch that is over, and not swept yet.
             let counts = inner.plan.counts_mut(ready);

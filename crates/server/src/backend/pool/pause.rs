@@ -182,11 +182,11 @@ impl Pools {
         let inner = self.lock();
         inner.pools.iter().filter(|(_, pool)| scope.covers(&pool.key)).all(|(id, _)| {
             let counts = inner.plan.counts(*id);
-            counts.lent == 0 && counts.dialling == 0 && counts.idle == 0
+            counts.held() == 0
         })
     }
 
-    fn close_paused(&self) {
+    fn close_paused(self: &Arc<Self>) {
         let mut unused = Vec::new();
         {
             let mut inner = self.lock();
@@ -200,5 +200,6 @@ impl Pools {
         for backend in unused {
             backend.end();
         }
+        self.settle_ahead();
     }
 }

@@ -26,6 +26,7 @@ impl Pools {
         for backend in unused {
             backend.end();
         }
+        self.settle_ahead();
         self.tend();
     }
 

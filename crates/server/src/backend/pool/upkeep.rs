@@ -23,9 +23,13 @@ impl Pools {
         let mut dead = Vec::new();
         {
             let mut inner = self.lock();
-            let Inner { plan, pools, .. } = &mut *inner;
+            let Inner { plan, pools, epoch: swept, .. } = &mut *inner;
+            let ended = std::mem::replace(swept, epoch) != epoch;
             for (id, pool) in pools.iter_mut() {
                 let counts = plan.counts(*id);
+                if ended {
+                    pool.had = counts.idle.saturating_add(counts.lent);
+                }
                 // Those unused for longest come first, and the minimum stays.
                 let spare = counts.held().saturating_sub(plan.limits(*id).min);
                 let mut unused = 0;
@@ -54,6 +58,22 @@ impl Pools {
         }
     }
 
+    /// Gives idle connections to those who wait, and dials where that is not enough.
+    ///
+    /// Does nothing while nothing may be dispatched; whoever learns of a leader calls it again.
+    pub(in crate::backend) fn tend(self: &Arc<Self>) {
+        if !self.targets.borrow().is_available() {
+            self.dial_ahead();
+            return;
+        }
+        while let Some((waiter, lease)) = self.match_one() {
+            if let Err(Ok(unwanted)) = waiter.grant.send(Ok(lease)) {
+                unwanted.give_back();
+            }
+        }
+        self.dial_where_needed();
+    }
+
     /// Follows the leader: closes what belongs to an epoch that is over, serves who waits when
     /// there is a leader, and looks twice a second for idle connections that have died.
     pub async fn run(self: Arc<Self>) {
@@ -71,6 +91,7 @@ impl Pools {
                         return;
                     }
                     self.sweep();
+                    self.settle_ahead();
                 }
                 _ = sweep.tick() => self.sweep(),
                 _ = tick.tick(), if waited_for => {}

@@ -30,6 +30,9 @@ pub trait Scout: Clone + Send + Sync + 'static {
     /// What a system connection is.
     type Link: Link;
 
+    /// A connection that is logged in and was asked nothing.
+    type Greeted: Send + 'static;
+
     /// Every address of one host, asked anew each time.
     ///
     /// Cancel safe.
@@ -39,6 +42,24 @@ pub trait Scout: Clone + Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<Vec<Endpoint>, ResolveError>> + Send;
 
+    /// Connects to one address and logs in by the deadline.
+    ///
+    /// Cancel safe: the socket is closed.
+    fn greet(
+        &self,
+        endpoint: &Endpoint,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Self::Greeted, AskError>> + Send;
+
+    /// Asks who answers on a connection, by the deadline.
+    ///
+    /// Cancel safe: the socket is closed.
+    fn question(
+        &self,
+        greeted: Self::Greeted,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Found<Self::Link>, AskError>> + Send;
+
     /// Connects to one address, logs in and asks who answers: everything by the deadline.
     ///
     /// Cancel safe: the socket is closed.
@@ -46,7 +67,12 @@ pub trait Scout: Clone + Send + Sync + 'static {
         &self,
         endpoint: &Endpoint,
         deadline: Instant,
-    ) -> impl Future<Output = Result<Found<Self::Link>, AskError>> + Send;
+    ) -> impl Future<Output = Result<Found<Self::Link>, AskError>> + Send {
+        async move {
+            let greeted = self.greet(endpoint, deadline).await?;
+            self.question(greeted, deadline).await
+        }
+    }
 }
 
 /// A connection that can be asked whether its server is in recovery.
@@ -136,6 +162,24 @@ impl SystemScout {
     ) -> Self {
         Self { resolver, dialer, login: Arc::new(login), wanted }
     }
+}
+
+impl Scout for SystemScout {
+    type Link = SystemLink;
+    type Greeted = Connection;
+
+    async fn resolve(
+        &self,
+        host: &HostPort,
+        deadline: Instant,
+    ) -> Result<Vec<Endpoint>, ResolveError> {
+        self.resolver.endpoints(host, deadline).await
+    }
+
+    async fn greet(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Connection, AskError> {
+        // Boxed: a login's future is large, and many are under way at once.
+        Ok(Box::pin(self.dialer.dial(endpoint, &self.login, deadline)).await?)
+    }
 
     async fn question(
         &self,
@@ -151,27 +195,5 @@ impl SystemScout {
         }
         let parameters = connection.parameters.clone();
         Ok(Found { identity: answer.identity, parameters, link: SystemLink::new(connection) })
-    }
-}
-
-impl Scout for SystemScout {
-    type Link = SystemLink;
-
-    async fn resolve(
-        &self,
-        host: &HostPort,
-        deadline: Instant,
-    ) -> Result<Vec<Endpoint>, ResolveError> {
-        self.resolver.endpoints(host, deadline).await
-    }
-
-    async fn ask(
-        &self,
-        endpoint: &Endpoint,
-        deadline: Instant,
-    ) -> Result<Found<SystemLink>, AskError> {
-        // Boxed: a login's future is large, and many are under way at once.
-        let connection = Box::pin(self.dialer.dial(endpoint, &self.login, deadline)).await?;
-        self.question(connection, deadline).await
     }
 }
