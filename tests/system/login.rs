@@ -115,17 +115,13 @@ fn a_newer_protocol_is_negotiated_down() {
         let body = b"\x00\x03\x00\x02user\0app\0database\0app\0_pq_.nonsense\0on\0\0";
         let mut packet = u32::try_from(body.len() + 4).unwrap().to_be_bytes().to_vec();
         packet.extend_from_slice(body);
-        let mut said = Vec::new();
-        for address in [front.cluster.primary().address(), front.address()] {
-            let mut client = Client::connect(address).await?;
-            client.send(&packet).await?;
-            let first = client.next().await?.expect("an answer");
-            assert_eq!(first.tag, b'v');
-            assert!(first.body.ends_with(b"\x01_pq_.nonsense\0"), "{first:?}");
-            said.push((first, client.next().await?.expect("an answer")));
-        }
-        assert_eq!(said[0].0, said[1].0);
-        assert_eq!(said[1].1.to_string(), "R[SCRAM-SHA-256]");
+        let mut client = Client::connect(front.address()).await?;
+        client.send(&packet).await?;
+        let first = client.next().await?.expect("an answer");
+        assert_eq!((first.tag, &first.body[..4]), (b'v', &[0, 3, 0, 2][..]));
+        assert!(first.body.ends_with(b"\x01_pq_.nonsense\0"), "{first:?}");
+        let next = client.next().await?.expect("an answer");
+        assert_eq!(next.to_string(), "R[SCRAM-SHA-256]");
         Ok(())
     });
 }

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod adaptive;
 #[cfg(test)]
+mod auth;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod change;

@@ -67,3 +67,16 @@ pub const CANCEL_MAX: Duration = Duration::from_secs(5);
 /// After a failover everybody comes at once; PostgreSQL forks and hashes for each of them. As many
 /// are made ahead to a node that is elected and not announced.
 pub const DIALS_MAX: usize = 16;
+
+/// Cancel requests that are carried to backends and peers at the same time; more are dropped, as
+/// PostgreSQL drops what it has no process for.
+pub const CANCELS_MAX: usize = 64;
+
+/// Questions of `auth_query` at the same time: whoever tries names must not take the budget.
+pub const AUTH_QUERIES_MAX: usize = 4;
+
+/// How long one such question may take.
+pub const AUTH_QUERY_MAX: Duration = Duration::from_secs(5);
+
+/// Users whose answer of `auth_query` is kept; the oldest is forgotten.
+pub const AUTH_QUERY_USERS_MAX: usize = 10_000;

@@ -75,12 +75,6 @@ pub enum RunError {
     /// The source that names the leader cannot be asked.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A user's stored verifier cannot serve the configured method.
-    #[error("user {name}: only SCRAM-SHA-256 verifiers can check a client")]
-    Verifier {
-        /// The user.
-        name: String,
-    },
     /// A part without which the server must not go on has ended.
     #[error("the {part} has ended unexpectedly; see the log")]
     Ended {
@@ -94,7 +88,7 @@ impl RunError {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Tls(_) | Self::Verifier { .. } | Self::Source(SourceError::Tls(_)) => 2,
+            Self::Tls(_) | Self::Source(SourceError::Tls(_)) => 2,
             Self::Listen { .. }
             | Self::System { .. }
             | Self::NoRandom(_)

@@ -49,6 +49,7 @@ pub mod digest;
 pub mod fields;
 pub mod frame;
 pub mod frontend;
+pub mod proxy_header;
 pub mod sql;
 pub mod sqlstate;
 pub mod startup;

@@ -18,6 +18,7 @@ use crate::config::dsn::{AuthMethods, ChannelBinding, Dsn, PassFile, SslMode, Ss
 use crate::net::socket::SocketOptions;
 use crate::net::stream::Stream;
 use crate::net::tls::{BackendTls, TlsError};
+use everline_wire::auth::ScramKeys;
 use everline_wire::auth::secret::Secret;
 
 pub use error::{DialError, Phase};
@@ -31,6 +32,8 @@ pub struct Login {
     pub user: String,
     /// The role's password; where it is `None` the DSN's password file is asked.
     pub password: Option<Secret>,
+    /// The keys of the password, where it is not known itself.
+    pub keys: Option<ScramKeys>,
     /// Further start-up parameters, in their order.
     pub parameters: Vec<(String, String)>,
 }
@@ -46,6 +49,7 @@ impl Login {
             database: dsn.database.clone(),
             user: dsn.user.clone(),
             password: dsn.password.clone(),
+            keys: None,
             parameters,
         }
     }

@@ -16,7 +16,9 @@ use super::OwnedFields;
 use super::connection::{BackendKey, PARAMETERS_MAX};
 use super::dial::{DialError, Login};
 use crate::config::dsn::{AuthMethods, ChannelBinding};
+use everline_wire::auth::scram::NONCE_BYTES;
 use everline_wire::auth::secret::Secret;
+use everline_wire::auth::{self, KeysError, Proving};
 
 /// What the login may agree to.
 #[derive(Debug)]
@@ -38,6 +40,39 @@ pub(super) enum Step {
     Ready,
 }
 
+/// A SCRAM exchange, by the password or by its keys.
+enum Scram {
+    Password(Box<ScramSha256>),
+    Keys(Box<Proving>),
+}
+
+impl Scram {
+    fn message(&self) -> &[u8] {
+        match self {
+            Self::Password(scram) => scram.message(),
+            Self::Keys(scram) => scram.message(),
+        }
+    }
+
+    fn challenge(&mut self, data: &[u8]) -> Result<(), DialError> {
+        match self {
+            Self::Password(scram) => scram.update(data).map_err(DialError::Scram),
+            Self::Keys(scram) => scram.challenge(data).map_err(by_keys),
+        }
+    }
+
+    fn finish(&mut self, data: &[u8]) -> Result<(), DialError> {
+        match self {
+            Self::Password(scram) => scram.finish(data).map_err(DialError::Scram),
+            Self::Keys(scram) => scram.finish(data).map_err(by_keys),
+        }
+    }
+}
+
+fn by_keys(error: KeysError) -> DialError {
+    DialError::Scram(std::io::Error::other(error))
+}
+
 /// One login.
 pub(super) struct Exchange<'a> {
     login: &'a Login,
@@ -54,9 +89,9 @@ enum Stage {
     /// A password was sent; the backend's word on it is next.
     Sent,
     /// SCRAM: our first message was sent. Boxed: it is large.
-    First { scram: Box<ScramSha256>, bound: bool },
+    First { scram: Scram, bound: bool },
     /// SCRAM: our proof was sent.
-    Proof { scram: Box<ScramSha256>, bound: bool },
+    Proof { scram: Scram, bound: bool },
     /// SCRAM: the backend has proved itself too.
     Proven { bound: bool },
     /// Authentication is over.
@@ -149,12 +184,12 @@ impl<'a> Exchange<'a> {
             }
             (Authentication::Sasl { mechanisms }, Stage::Begun) => self.scram(mechanisms, out)?,
             (Authentication::SaslContinue(data), Stage::First { mut scram, bound }) => {
-                scram.update(data).map_err(DialError::Scram)?;
+                scram.challenge(data)?;
                 frontend::sasl_response(out, scram.message());
                 Stage::Proof { scram, bound }
             }
             (Authentication::SaslFinal(data), Stage::Proof { mut scram, bound }) => {
-                scram.finish(data).map_err(DialError::Scram)?;
+                scram.finish(data)?;
                 Stage::Proven { bound }
             }
             (Authentication::Other(number), _) => {
@@ -237,8 +272,25 @@ impl<'a> Exchange<'a> {
                 Binding::unsupported()
             }
         });
-        let password = self.password_for("SCRAM-SHA-256", AuthMethods::SCRAM_SHA_256)?;
-        let scram = Box::new(ScramSha256::new(password.as_bytes(), binding));
+        let password = self.password_for("SCRAM-SHA-256", AuthMethods::SCRAM_SHA_256);
+        let scram = match (password, &self.login.keys) {
+            (Ok(password), _) => {
+                Scram::Password(Box::new(ScramSha256::new(password.as_bytes(), binding)))
+            }
+            (Err(DialError::NoPassword { .. }), Some(keys)) => {
+                let nonce = auth::random::<NONCE_BYTES>();
+                let nonce =
+                    nonce.map_err(|_| DialError::Protocol("there are no random numbers"))?;
+                let hash = self.policy.end_point.as_deref().filter(|_| bound);
+                let flag = match hash {
+                    Some(_) => "p=tls-server-end-point,,",
+                    None if self.policy.end_point.is_some() && wanted && !offers_binding => "y,,",
+                    None => "n,,",
+                };
+                Scram::Keys(Box::new(keys.begin(&nonce, flag, hash.unwrap_or_default())))
+            }
+            (Err(error), _) => return Err(error),
+        };
         let mechanism = if bound { SCRAM_SHA_256_PLUS } else { SCRAM_SHA_256 };
         frontend::sasl_initial(out, mechanism, scram.message());
         Ok(Stage::First { scram, bound })

@@ -12,6 +12,7 @@ fn login() -> Login {
         database: "d".to_owned(),
         user: "u".to_owned(),
         password: Some(Secret::from("p")),
+        keys: None,
         parameters: vec![("application_name".to_owned(), "a".to_owned())],
     }
 }

@@ -1,5 +1,6 @@
 //! PostgreSQL's side: from a name to a connection that is ready for its first statement.
 
+pub mod ask;
 pub mod connection;
 pub mod dial;
 mod dns;

@@ -12,8 +12,8 @@ use super::dsn::{Dsn, DsnError, Surroundings};
 use super::given::{ConfigError, Given, GivenUser, Origin, Value};
 use super::value::{self, Zero};
 use super::{
-    AuthMethod, BackendConfig, Config, Credential, FrontendConfig, HaMode, Listen, LogConfig,
-    LogFormat, Percent, ResolverChoice, Source, TlsFiles, User, file,
+    BackendConfig, Config, Credential, Door, HaMode, Listen, LogConfig, LogFormat, Percent,
+    ResolverChoice, Source, User, file, hba,
 };
 
 impl Config {
@@ -177,39 +177,8 @@ impl Layers<'_> {
         Ok(dsn.connect_timeout.filter(|_| is_default).unwrap_or(timeout))
     }
 
-    fn frontend(&self, dsn: &Dsn) -> Result<FrontendConfig, ConfigError> {
-        let auth = self.read("auth", |text| {
-            let methods =
-                [("scram-sha-256", AuthMethod::ScramSha256), ("trust", AuthMethod::Trust)];
-            value::word(text, &methods)
-        })?;
-        let users = self.given.users.iter().filter_map(|given| user(given).transpose());
-        let users = users.collect::<Result<Vec<_>, _>>()?;
-        if auth == AuthMethod::ScramSha256 && users.is_empty() && dsn.own_password().is_none() {
-            return Err(ConfigError(format!(
-                "nobody could log in: there is no password for user {} of the backend DSN and no \
-                 [[users]] in the file",
-                dsn.user
-            )));
-        }
-        Ok(FrontendConfig {
-            listen: self.listen()?,
-            tls: self.tls()?,
-            auth,
-            users,
-            clients_max: self.number("clients_max", 1, 1_000_000)?,
-            login: self.duration("login_timeout", Zero::Refused)?,
-            message_bytes_max: self.number("message_bytes_max", 1024, 0x3fff_ffff)?,
-            admins: match self.names("admin_users")? {
-                nobody if nobody.is_empty() => vec![dsn.user.clone()],
-                admins => admins,
-            },
-            watchers: self.names("stats_users")?,
-        })
-    }
-
     /// Names of users; none where nothing is given.
-    fn names(&self, key: &str) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn names(&self, key: &str) -> Result<Vec<String>, ConfigError> {
         let Some(given) = self.given.get(key) else { return Ok(Vec::new()) };
         let names = given.texts.iter().flat_map(|text| text.split(',')).map(str::trim);
         let names: Vec<String> = names.map(str::to_owned).collect();
@@ -219,7 +188,7 @@ impl Layers<'_> {
         Ok(names)
     }
 
-    fn listen(&self) -> Result<Vec<Listen>, ConfigError> {
+    pub(super) fn listen(&self) -> Result<Vec<Listen>, ConfigError> {
         let given = self.value("listen")?;
         let mut places: Vec<Listen> = Vec::new();
         for text in given.texts.iter().flat_map(|text| text.split(',')) {
@@ -233,17 +202,6 @@ impl Layers<'_> {
             return Err(ConfigError::at(&given.origin, "names no place to listen at"));
         }
         Ok(places)
-    }
-
-    fn tls(&self) -> Result<Option<TlsFiles>, ConfigError> {
-        match (self.given.get("tls_cert"), self.given.get("tls_key")) {
-            (None, None) => Ok(None),
-            (Some(cert), Some(key)) => {
-                Ok(Some(TlsFiles { cert: Given::path(cert), key: Given::path(key) }))
-            }
-            (Some(cert), None) => Err(ConfigError::at(&cert.origin, "wants tls_key beside it")),
-            (None, Some(key)) => Err(ConfigError::at(&key.origin, "wants tls_cert beside it")),
-        }
     }
 
     pub(super) fn value(&self, key: &str) -> Result<&Value, ConfigError> {
@@ -282,21 +240,16 @@ pub(super) fn wrong(given: &Value, text: &str, problem: &str) -> ConfigError {
     ConfigError::at(&given.origin, format!("{} {problem}", Quoted(text)))
 }
 
-fn user(given: &GivenUser) -> Result<Option<User>, ConfigError> {
+pub(super) fn user(given: &GivenUser, door: &Door) -> Result<Option<User>, ConfigError> {
     let Some(secret) = &given.secret else { return Ok(None) };
-    let secret = secret.reveal();
-    let credential = match secret.parse::<Verifier>() {
-        Ok(Verifier::Md5(_)) => {
-            let problem = "an MD5 hash cannot check a SCRAM login: give the password or a \
-                           SCRAM-SHA-256 verifier";
-            return Err(ConfigError::at(&given.origin, problem));
-        }
-        Ok(verifier @ Verifier::Scram(_)) => Credential::Verifier(verifier),
-        Err(_) if secret.starts_with("SCRAM-SHA-256$") => {
-            return Err(ConfigError::at(&given.origin, "the SCRAM-SHA-256 verifier is malformed"));
-        }
-        Err(_) => Credential::Password(Secret::plain(secret.to_owned())),
-    };
+    let credential = value::credential(secret);
+    let credential = credential.map_err(|problem| ConfigError::at(&given.origin, problem))?;
+    let md5 = matches!(&credential, Credential::Verifier(Verifier::Md5(_)));
+    if md5 && *door == Door::One(hba::Method::Scram) {
+        let problem = "an MD5 hash cannot check a SCRAM login: give the password or a \
+                       SCRAM-SHA-256 verifier";
+        return Err(ConfigError::at(&given.origin, problem));
+    }
     Ok(Some(User { name: given.name.clone(), credential }))
 }
 

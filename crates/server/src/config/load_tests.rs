@@ -36,7 +36,7 @@ fn the_defaults_are_the_documented_ones() {
     assert_eq!(config.backend.ha, HaMode::Fixed);
     assert_eq!(config.backend.dial_timeout, Duration::from_secs(5));
     assert_eq!(config.frontend.listen[0].to_string(), "127.0.0.1:6432");
-    assert_eq!(config.frontend.auth, AuthMethod::ScramSha256);
+    assert_eq!(config.frontend.auth.door, Door::One(hba::Method::Scram));
     assert_eq!(config.http_listen.unwrap().to_string(), "127.0.0.1:6433");
     assert_eq!(config.pool.connections_max, 50);
     assert_eq!(config.pool.sharing.all.query_wait, Duration::from_mins(2));
@@ -164,7 +164,7 @@ fn every_mistake_is_one_sentence_that_names_its_place() {
         ("listen", "127.0.0.1:1,127.0.0.1:1", "--listen: \"127.0.0.1:1\" is given twice"),
         ("http_listen", "on", "--http-listen: \"on\" has to be an IP address"),
         ("pool_mode", "all", "--pool-mode: \"all\" has to be transaction or session or statement"),
-        ("auth", "md5", "--auth: \"md5\" has to be scram-sha-256 or trust"),
+        ("auth", "kerberos", "--auth: \"kerberos\" has to be scram-sha-256 or md5"),
         ("resolver", "1.1.1.1", "--resolver: \"1.1.1.1\" has to be system or the ADDRESS:PORT"),
         ("tls_cert", "a.pem", "--tls-cert: wants tls_key beside it"),
         ("tls_key", "a.pem", "--tls-key: wants tls_cert beside it"),
@@ -243,7 +243,7 @@ fn who_may_log_in() {
                     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let users =
         format!("[[users]]\nname='a'\npassword='b'\n[[users]]\nname='c'\npassword='{verifier}'");
-    let users = load(&[("backend_dsn", open)], &[], &users).unwrap().frontend.users;
+    let users = load(&[("backend_dsn", open)], &[], &users).unwrap().frontend.auth.users;
     assert!(matches!(users[0].credential, Credential::Password(_)));
     assert!(matches!(users[1].credential, Credential::Verifier(_)));
     assert!(!format!("{users:?}").contains("AAAA"));
@@ -340,7 +340,7 @@ fn databases_and_users_have_settings_of_their_own() {
     assert_eq!(sharing.bounds("shop", "batch").mode, PoolMode::Statement);
     assert_eq!(sharing.bounds("else", "x").size_min, 1);
     assert_eq!(sharing.bounds("else", "no secret").user_clients_max, Some(3));
-    assert_eq!(config.frontend.users.len(), 1, "who has no secret is not one to log in");
+    assert_eq!(config.frontend.auth.users.len(), 1, "who has no secret is not one to log in");
     for (line, problem) in [
         ("[databases.a]\npool_mode='all'", "FILE line 2: pool_mode: \"all\" has to be transaction"),
         ("[databases.a]\nclients_max=0", "FILE line 2: clients_max: \"0\" has to be a number"),

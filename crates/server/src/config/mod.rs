@@ -1,17 +1,23 @@
 //! What the operator asked for, as types that cannot hold nonsense.
 
+pub mod cidr;
 pub mod dsn;
 mod failover;
 pub mod file;
 mod given;
+pub mod hba;
+pub mod ident;
 mod load;
+mod load_auth;
 mod load_pool;
 pub mod settings;
 pub mod sharing;
 mod shown;
 mod tables;
+mod userlist;
 mod value;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,9 +27,11 @@ use std::time::Duration;
 use everline_wire::auth::secret::{Secret, Verifier};
 use everline_wire::sqlstate::SqlState;
 
+use cidr::Cidr;
 use dsn::Dsn;
 use dsn::stolon::Stolon;
 pub use given::{ConfigError, Given, Origin};
+use ident::Maps;
 use sharing::Sharing;
 pub use shown::Shown;
 
@@ -135,10 +143,8 @@ pub struct FrontendConfig {
     pub listen: Vec<Listen>,
     /// `tls_cert` and `tls_key`.
     pub tls: Option<TlsFiles>,
-    /// `auth`.
-    pub auth: AuthMethod,
-    /// `users`: who gets in besides the DSN's own user.
-    pub users: Vec<User>,
+    /// How clients prove who they are.
+    pub auth: AuthConfig,
     /// `clients_max`.
     pub clients_max: usize,
     /// `login_timeout`.
@@ -149,6 +155,60 @@ pub struct FrontendConfig {
     pub admins: Vec<String>,
     /// `stats_users`.
     pub watchers: Vec<String>,
+    /// `unix_socket_mode`.
+    pub socket_mode: Option<u32>,
+    /// `reuse_port`.
+    pub reuse_port: bool,
+    /// `proxy_protocol_from`.
+    pub proxies: Vec<Cidr>,
+    /// `peer_id` and `peers`.
+    pub peers: PeersConfig,
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Debug)]
+pub struct AuthConfig {
+    /// `auth`, and the rules of `auth_hba_file`.
+    pub door: Door,
+    /// `auth_ident_file`.
+    pub maps: Maps,
+    /// `auth_map`.
+    pub map: Option<String>,
+    /// `users` and `auth_file`: who gets in besides the DSN's own user.
+    pub users: Vec<User>,
+    /// `auth_query`.
+    pub query: Option<AuthQuery>,
+    /// `backend_login`: whether backends are logged in to as the DSN's user, with a role.
+    pub by_role: bool,
+}
+
+/// What is asked of a client.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Door {
+    /// The same of everyone.
+    One(hba::Method),
+    /// What the first rule says that fits.
+    Rules(Vec<hba::Rule>),
+}
+
+/// What PostgreSQL is asked about users that no file names.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuthQuery {
+    /// The query, with the name as `$1`. Its first row: the name, and what is stored of it.
+    pub sql: String,
+    /// The database in which it is asked.
+    pub database: String,
+    /// How long an answer holds.
+    pub life: Duration,
+}
+
+/// This process among several behind one address.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PeersConfig {
+    /// Its number; 0 is none.
+    pub own: u8,
+    /// The others.
+    pub others: BTreeMap<u8, SocketAddr>,
 }
 
 /// A place to listen at.
@@ -176,15 +236,23 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The key of our own certificate.
     pub key: PathBuf,
+    /// `tls_client_ca`: who vouches for clients' certificates.
+    pub client_ca: Option<PathBuf>,
+    /// `tls_clients`.
+    pub demand: TlsDemand,
+    /// `tls_min_version`.
+    pub min_version: dsn::TlsVersion,
 }
 
-/// How clients prove who they are.
+/// What is demanded of clients that come over TCP.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AuthMethod {
-    /// By SCRAM-SHA-256, with channel binding where there is TLS.
-    ScramSha256,
-    /// Not at all: for sockets that only friends can reach.
-    Trust,
+pub enum TlsDemand {
+    /// Nothing.
+    Allow,
+    /// TLS.
+    Require,
+    /// TLS, and a certificate that is vouched for.
+    Verify,
 }
 
 /// A user who may log in.

@@ -1,8 +1,12 @@
 //! Every setting there is: one table from which flags, environment names, file keys, the help and
 //! the manual's page come.
 
+mod clients;
+
+use clients::CLIENTS;
+
 /// One setting.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The key in the file. The flag is the same with dashes, the environment variable the same
     /// in capitals after `EVERLINE_`.
@@ -48,7 +52,6 @@ impl Setting {
 
 const BACKEND: &str = "Backend";
 const HA: &str = "High availability";
-const FRONTEND: &str = "Clients";
 const POOL: &str = "Pool";
 const FAILOVER: &str = "Failover, as clients see it";
 const PROCESS: &str = "Process";
@@ -89,7 +92,29 @@ impl Setting {
 }
 
 /// All settings, in the order of the help.
-pub const SETTINGS: &[Setting] = &[
+pub const SETTINGS: &[Setting] = &ALL;
+
+/// How many there are.
+const COUNT: usize = BEFORE.len() + CLIENTS.len() + AFTER.len();
+
+#[expect(clippy::indexing_slicing, reason = "it is done by the compiler, which would complain")]
+const ALL: [Setting; COUNT] = {
+    let mut all = [BEFORE[0]; COUNT];
+    let mut at = 0;
+    while at < COUNT {
+        all[at] = if at < BEFORE.len() {
+            BEFORE[at]
+        } else if at < BEFORE.len() + CLIENTS.len() {
+            CLIENTS[at - BEFORE.len()]
+        } else {
+            AFTER[at - BEFORE.len() - CLIENTS.len()]
+        };
+        at += 1;
+    }
+    all
+};
+
+const BEFORE: &[Setting] = &[
     text(
         BACKEND,
         "backend_dsn",
@@ -192,98 +217,9 @@ pub const SETTINGS: &[Setting] = &[
         "Follow the name even to another cluster, one with another system identifier: after a \
          restore into a new cluster, for example.",
     ),
-    Setting {
-        key: "listen",
-        shape: Shape::List,
-        value: "WHERE",
-        default: "127.0.0.1:6432",
-        heading: FRONTEND,
-        variables: &[],
-        doc: "Where clients connect: ADDRESS:PORT, or unix:DIRECTORY for a socket there. May be \
-              given several times.",
-    },
-    text(
-        FRONTEND,
-        "auth",
-        "METHOD",
-        "scram-sha-256",
-        "How clients prove who they are: scram-sha-256, or trust for sockets that only friends can \
-         reach. The DSN's own user may log in, and whom the file names under [[users]].",
-    ),
-    text(FRONTEND, "tls_cert", "FILE", "", "The certificate chain shown to clients, PEM."),
-    text(
-        FRONTEND,
-        "tls_key",
-        "FILE",
-        "",
-        "The key of that certificate, PEM, readable by us alone.",
-    ),
-    text(
-        FRONTEND,
-        "clients_max",
-        "NUMBER",
-        "10000",
-        "The most clients at a time; further ones are turned away.",
-    ),
-    list(
-        FRONTEND,
-        "admin_users",
-        "USER",
-        "Who may do everything on the console, the database everline: the DSN's own user if nobody \
-         is named.",
-    ),
-    list(FRONTEND, "stats_users", "USER", "Who may look at the console's tables."),
-    text(
-        FRONTEND,
-        "clients_max_per_user",
-        "NUMBER",
-        "0",
-        "The most clients of one user at a time; 0 is no bound of its own.",
-    ),
-    text(
-        FRONTEND,
-        "clients_max_per_database",
-        "NUMBER",
-        "0",
-        "The most clients of one database at a time; 0 is no bound of its own.",
-    ),
-    text(
-        FRONTEND,
-        "login_timeout",
-        "DURATION",
-        "1m",
-        "How long a client may take from its connection to the end of its login.",
-    ),
-    text(
-        FRONTEND,
-        "client_idle_timeout",
-        "DURATION",
-        "0s",
-        "How long a client may say nothing outside a transaction before it is sent away; 0s is for \
-         ever.",
-    ),
-    text(
-        FRONTEND,
-        "idle_in_transaction_timeout",
-        "DURATION",
-        "0s",
-        "How long a client may say nothing in a transaction, and so keep a backend connection, \
-         before it is sent away; 0s is for ever.",
-    ),
-    text(
-        FRONTEND,
-        "query_timeout",
-        "DURATION",
-        "0s",
-        "How long a statement may run before it is cancelled; 0s is for ever.",
-    ),
-    text(
-        FRONTEND,
-        "message_bytes_max",
-        "NUMBER",
-        "1073741823",
-        "The longest message of a client, in bytes, within PostgreSQL's own bounds.",
-    ),
+];
+
+const AFTER: &[Setting] = &[
     text(
         POOL,
         "pool_mode",

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use everline_wire::auth::secret::{Secret, Verifier};
 use everline_wire::sqlstate::SqlState;
 
-use super::Listen;
+use super::{Credential, Listen};
 
 /// The shortest duration that is not zero.
 const DURATION_MIN: Duration = Duration::from_millis(1);
@@ -119,6 +120,18 @@ pub(super) fn sqlstate(text: &str) -> Result<SqlState, String> {
         return Err("is not the code of an error".to_owned());
     }
     Ok(state)
+}
+
+/// What is known of a user whose secret is a password, or what PostgreSQL stores in its place.
+pub(super) fn credential(secret: &Secret) -> Result<Credential, &'static str> {
+    let text = secret.reveal();
+    match text.parse::<Verifier>() {
+        Ok(verifier) => Ok(Credential::Verifier(verifier)),
+        Err(_) if text.starts_with("SCRAM-SHA-256$") => {
+            Err("the SCRAM-SHA-256 verifier is malformed")
+        }
+        Err(_) => Ok(Credential::Password(secret.clone())),
+    }
 }
 
 #[cfg(test)]

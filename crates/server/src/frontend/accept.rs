@@ -18,9 +18,10 @@ use tokio::time::timeout;
 
 use super::census::Counted as Place;
 use super::login::{self, LoggedIn, LoginError};
+use super::opening;
 use super::roster::{Newcomer, Presence};
 use super::session::Session;
-use super::{CONSOLE, Context, Role, Visitor};
+use super::{CONSOLE, Context, Live, Role, Visitor};
 use crate::backend::pool::{LeaseError, Member, PoolKey, Terms};
 use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
@@ -100,6 +101,7 @@ fn log_refusal(error: &LoginError) {
         LoginError::Socket(error) => tracing::debug!(%error, "client gone before login"),
         LoginError::Refused(_)
         | LoginError::Denied { .. }
+        | LoginError::TurnedAway { .. }
         | LoginError::Backend(_)
         | LoginError::Settings { .. }
         | LoginError::NoRandom(_) => tracing::info!(%error, "login refused"),
@@ -159,6 +161,9 @@ async fn open(
 ) -> Result<Admitted, LoginError> {
     let mut input = BytesMut::new();
     let mut binding = None;
+    let Some(stream) = slot else { return Ok(Admitted::Nothing) };
+    let from = opening::client(stream, &context.live().proxies).await?;
+    opening::direct_tls(context, slot, &mut binding).await?;
     let message = match first_packets(context, slot, &mut input, &mut binding).await? {
         Opened::Session(message) => message,
         Opened::Cancel { process_id, secret } => {
@@ -167,6 +172,7 @@ async fn open(
         }
     };
     let Some(stream) = slot else { return Ok(Admitted::Nothing) };
+    opening::demand_tls(&context.live(), stream, from)?;
     // Whoever has to look why every place is taken must get in.
     if message.database != CONSOLE && clients >= context.live().clients_max {
         return Err(Refusal::TooManyClients.into());
@@ -174,7 +180,8 @@ async fn open(
     if context.doors.is_closed(&message.database) {
         return Err(Refusal::Disabled { name: message.database }.into());
     }
-    let logged_in = login::authenticate(stream, &mut input, message, binding, context).await?;
+    let bound_from = (binding, from.map(|from| from.ip()));
+    let logged_in = login::authenticate(stream, &mut input, message, bound_from, context).await?;
     if logged_in.key.database == CONSOLE {
         let user = logged_in.key.user;
         let role = context.live().roles.get(&user).copied();
@@ -184,21 +191,19 @@ async fn open(
     }
     let live = context.live();
     let PoolKey { database, user } = &logged_in.key;
-    if !live.sharing.serves(database) {
-        return Err(Refusal::NoSuchDatabase { name: database.clone() }.into());
-    }
+    is_served(&live, database)?;
     let bounds = live.sharing.bounds(database, user);
     let place = context.census.enter(database, user, &bounds)?;
     let pool = context.pools.pool(&logged_in.key, login::pool_spec(&logged_in, &bounds, &live));
-    let cancel = context.cancels.register()?;
+    let cancel = context.cancels.register(logged_in.long_key)?;
     let mut conversation = Conversation::new(
-        u64::from(cancel.process_id) << 32 | u64::from(u32::from_be_bytes(cancel.secret)),
+        cancel.serial,
         live.policy_for(bounds.mode),
         Arc::clone(&logged_in.settings),
         Arc::default(),
     );
-    let terms = live.terms(&bounds);
-    let told = welcome(context, &logged_in, (pool.id(), terms), &mut conversation).await?;
+    let lends = (pool.id(), live.terms(&bounds));
+    let told = welcome(context, &logged_in, lends, &mut conversation).await?;
     conversation.has_been_told(Arc::clone(&told));
     let mut out = BytesMut::new();
     backend::authentication_ok(&mut out);
@@ -216,12 +221,19 @@ async fn open(
         database,
         user,
         application: asked.map_or_else(String::new, |(_, value)| value.clone()),
-        ends: (stream.peer(), stream.local()),
+        ends: (from, stream.local()),
         tls: stream.is_tls(),
         slot: Arc::clone(&cancel.slot),
     });
     let ready = Ready { input, conversation, pool, cancel, presence, traffic, bounds, place };
     Ok(Admitted::Session(Box::new(ready)))
+}
+
+fn is_served(live: &Live, database: &str) -> Result<(), Refusal> {
+    if live.sharing.serves(database) {
+        return Ok(());
+    }
+    Err(Refusal::NoSuchDatabase { name: database.to_owned() })
 }
 
 /// Reads packets until one begins a session or cancels a query.

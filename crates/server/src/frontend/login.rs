@@ -2,23 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, Bytes, BytesMut};
 use everline_core::refusal::{Codes, Refusal};
 use everline_core::session::backend_state::Parameters;
 use everline_core::session::settings::Settings;
-use everline_wire::auth::scram::{NONCE_BYTES, ScramError, Server};
-use everline_wire::auth::secret::{ITERATIONS, ScramVerifier};
 use everline_wire::fields::{Report, Severity};
 use everline_wire::frame::{self, Header};
-use everline_wire::frontend;
 use everline_wire::sqlstate::SqlState;
 use everline_wire::startup::{self, StartupMessage};
-use everline_wire::{auth, backend, tag};
+use everline_wire::{auth, tag};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Context, Live, Method, options};
+use super::prove::{Claim, Prover, Shown};
+use super::{Context, Live, options};
 use crate::backend::dial::{DialError, Login};
 use crate::backend::pool::{PoolKey, PoolSpec};
 use crate::config::sharing::Bounds;
@@ -36,7 +35,14 @@ pub struct LoggedIn {
     pub settings: Arc<Settings>,
     /// The startup packet's parameters, as the key to what it is told.
     pub parameters: Vec<(String, String)>,
+    /// What it has shown that logs in at backends too.
+    pub shown: Shown,
+    /// Whether its cancel key may be long.
+    pub long_key: bool,
 }
+
+/// The minor version of protocol 3 from which cancel keys may be long.
+const LONG_KEY_MINOR: u16 = 2;
 
 /// Why a client may not.
 #[derive(Debug, thiserror::Error)]
@@ -48,14 +54,22 @@ pub enum LoginError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The client is not who it says.
-    #[error("login of user \"{user}\" failed: {reason}")]
+    #[error("{how} login of user \"{user}\" failed: {reason}")]
     Denied {
         /// The name in the startup packet.
         user: String,
+        /// By what it was to prove itself.
+        how: &'static str,
         /// Why, for our log alone.
         reason: String,
         /// SQLSTATE for the client.
         code: SqlState,
+    },
+    /// The client may not even try.
+    #[error("{message}")]
+    TurnedAway {
+        /// Why.
+        message: String,
     },
     /// The backend refuses it, in its words.
     #[error("the backend refuses the login: {0}")]
@@ -82,6 +96,7 @@ impl LoginError {
             Self::Refused(refusal) => Some(refusal.contract(codes).0),
             Self::Denied { code, .. } | Self::Settings { code, .. } => Some(*code),
             Self::Backend(error) => Some(error.code().unwrap_or(codes.startup)),
+            Self::TurnedAway { .. } => Some(SqlState::INVALID_AUTHORIZATION),
             Self::NoRandom(_) => Some(SqlState::INTERNAL_ERROR),
         }
     }
@@ -92,8 +107,9 @@ impl LoginError {
         let (code, text) = match self {
             Self::Socket(_) => return,
             Self::Refused(refusal) => return refusal.write(&context.live().policy.codes, out),
-            Self::Denied { user, code, .. } => {
-                message = format!("password authentication failed for user \"{user}\"");
+            Self::TurnedAway { message } => (SqlState::INVALID_AUTHORIZATION, message.as_str()),
+            Self::Denied { user, code, how, .. } => {
+                message = format!("{how} authentication failed for user \"{user}\"");
                 (*code, message.as_str())
             }
             Self::Backend(error) => {
@@ -119,23 +135,23 @@ pub async fn authenticate(
     stream: &mut Stream,
     input: &mut BytesMut,
     message: StartupMessage,
-    binding: Option<Bytes>,
-    context: &Context,
+    (binding, from): (Option<Bytes>, Option<IpAddr>),
+    context: &Arc<Context>,
 ) -> Result<LoggedIn, LoginError> {
     if message.replication {
         let what = "replication connections are not served; connect to PostgreSQL itself";
         return Err(Refusal::Unsupported { what }.into());
     }
     let mut out = BytesMut::new();
-    if message.minor > 0 || !message.protocol_options.is_empty() {
-        startup::negotiate_version(&mut out, 0, &message.protocol_options);
+    if message.minor > startup::MINOR_MAX || !message.protocol_options.is_empty() {
+        let minor = message.minor.min(startup::MINOR_MAX);
+        startup::negotiate_version(&mut out, minor, &message.protocol_options);
     }
-    match context.live().method {
-        Method::Trust => {}
-        Method::Scram => {
-            scram(stream, input, &mut out, &message.user, binding, context).await?;
-        }
-    }
+    let long_key = message.minor >= LONG_KEY_MINOR;
+    let claim = Claim { user: &message.user, database: &message.database, from };
+    let out_of = &mut out;
+    let prover = Prover { stream: &mut *stream, input, out: out_of, binding, context, claim };
+    let shown = prover.prove().await?;
     stream.write_all(&out).await?;
     let mut parameters = Vec::new();
     for (name, value) in message.parameters {
@@ -151,54 +167,13 @@ pub async fn authenticate(
     let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let settings = Arc::new(Settings::from_startup(pairs));
     let key = PoolKey { database: message.database, user: message.user };
-    Ok(LoggedIn { key, settings, parameters })
+    Ok(LoggedIn { key, settings, parameters, shown, long_key })
 }
 
-async fn scram(
+pub(super) async fn password_message(
     stream: &mut Stream,
     input: &mut BytesMut,
-    out: &mut BytesMut,
-    user: &str,
-    binding: Option<Bytes>,
-    context: &Context,
-) -> Result<(), LoginError> {
-    let denied = |error: ScramError| LoginError::Denied {
-        user: user.to_owned(),
-        reason: error.to_string(),
-        code: error.code(),
-    };
-    let live = context.live();
-    let known = live.users.get(user);
-    let mock;
-    let verifier = if let Some(known) = known {
-        &known.verifier
-    } else {
-        mock = ScramVerifier::mock(&context.mock_key, user, ITERATIONS);
-        &mock
-    };
-    let server = Server::new(binding);
-    backend::authentication_sasl(out, server.mechanisms());
-    stream.write_all(out).await?;
-    out.clear();
-    let body = password_message(stream, input).await?;
-    let first = frontend::SaslInitial::parse(&body)
-        .map_err(|error| Refusal::Protocol { what: format!("invalid SASL message: {error}") })?;
-    let client_first =
-        server.first(first.mechanism, first.data.unwrap_or_default()).map_err(denied)?;
-    let challenge = client_first.challenge(verifier, &auth::random::<NONCE_BYTES>()?);
-    backend::authentication_sasl_continue(out, challenge.message());
-    stream.write_all(out).await?;
-    out.clear();
-    let body = password_message(stream, input).await?;
-    let accepted = challenge.last(&body).map_err(denied)?;
-    if known.is_none() {
-        return Err(denied(ScramError::WrongProof));
-    }
-    backend::authentication_sasl_final(out, accepted.message());
-    Ok(())
-}
-
-async fn password_message(stream: &mut Stream, input: &mut BytesMut) -> Result<Bytes, LoginError> {
+) -> Result<Bytes, LoginError> {
     loop {
         let protocol = |what: &str| Refusal::Protocol { what: what.to_owned() };
         if let Some(header) = frame::header(input).map_err(|error| protocol(&error.to_string()))? {
@@ -225,16 +200,21 @@ async fn password_message(stream: &mut Stream, input: &mut BytesMut) -> Result<B
 pub fn pool_spec(logged_in: &LoggedIn, bounds: &Bounds, live: &Live) -> PoolSpec {
     let PoolKey { database, user } = &logged_in.key;
     let own = &live.backend_login;
-    let password = match live.users.get(user).and_then(|user| user.password.clone()) {
-        Some(password) => Some(password),
-        None if *user == own.user => own.password.clone(),
-        None => None,
-    };
-    let login = Login {
-        database: live.sharing.backend_name(database).to_owned(),
-        user: user.clone(),
-        password,
-        parameters: own.parameters.clone(),
+    let database = live.sharing.backend_name(database).to_owned();
+    let known = live.users.get(user).and_then(|known| known.password.clone());
+    let login = if live.by_role && *user != own.user {
+        let role = [("role".to_owned(), user.clone())];
+        let parameters = own.parameters.iter().cloned().chain(role).collect();
+        Login { database, parameters, ..own.clone() }
+    } else {
+        let own_password = own.password.clone().filter(|_| *user == own.user);
+        Login {
+            database,
+            user: user.clone(),
+            password: known.or(own_password).or_else(|| logged_in.shown.password.clone()),
+            keys: logged_in.shown.keys.clone(),
+            parameters: own.parameters.clone(),
+        }
     };
     PoolSpec {
         login,

@@ -6,11 +6,14 @@ pub mod census;
 pub mod doors;
 pub mod login;
 pub mod meter;
+mod opening;
 pub mod options;
 mod patience;
+mod prove;
 pub mod pump;
 pub mod roster;
 pub mod session;
+pub mod users;
 mod visitor;
 
 use std::collections::BTreeMap;
@@ -19,39 +22,23 @@ use std::time::Duration;
 
 use everline_core::session::{Lending, Policy};
 use everline_wire::auth::KEY_BYTES;
-use everline_wire::auth::secret::{ScramVerifier, Secret};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::dial::Login;
 use crate::backend::pool::{Pools, Terms};
-use crate::config::PoolMode;
+use crate::config::cidr::Cidr;
+use crate::config::ident::Maps;
 use crate::config::sharing::{Bounds, Sharing};
+use crate::config::{AuthQuery, Door, PeersConfig, PoolMode};
 use crate::metrics::Metrics;
 use crate::net::tls::FrontendTls;
 use cancel::Cancels;
 use census::Census;
 use doors::Doors;
 use roster::Roster;
+use users::{Asked, User};
 pub use visitor::{CONSOLE, Role, Visitor};
-
-/// How clients prove who they are.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Method {
-    /// By password, SCRAM-SHA-256 (and -PLUS under TLS).
-    Scram,
-    /// Not at all.
-    Trust,
-}
-
-/// One user that may log in.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// What the client's password is checked against.
-    pub verifier: ScramVerifier,
-    /// The password for the backend, where it is known.
-    pub password: Option<Secret>,
-}
 
 /// What may change while clients are served: a reload swaps it whole.
 #[derive(Debug)]
@@ -70,8 +57,18 @@ pub struct Live {
     pub login_max: Duration,
     /// Longest message of a client, in bytes.
     pub message_bytes_max: usize,
-    /// How clients log in.
-    pub method: Method,
+    /// How clients prove who they are.
+    pub door: Door,
+    /// Who may be whom.
+    pub maps: Maps,
+    /// The map that `cert` and `peer` look at.
+    pub map: Option<String>,
+    /// What PostgreSQL is asked about users that no file names.
+    pub auth_query: Option<AuthQuery>,
+    /// Whether backends are logged in to as the DSN's user, with the client's user as its role.
+    pub by_role: bool,
+    /// Whose connections begin with a header of the PROXY protocol.
+    pub proxies: Vec<Cidr>,
     /// Who may log in.
     pub users: BTreeMap<String, User>,
     /// TLS towards clients, where it is configured.
@@ -93,6 +90,8 @@ pub struct Context {
     pub cancels: Arc<Cancels>,
     /// Who is connected.
     pub roster: Arc<Roster>,
+    /// What `auth_query` has answered.
+    pub asked: Asked,
     /// Clients by database and by user.
     pub census: Arc<Census>,
     /// Databases to which nobody new is let in.
@@ -123,17 +122,20 @@ pub struct Shared {
     pub drain: CancellationToken,
     /// See [`Context`].
     pub console: mpsc::Sender<Visitor>,
+    /// This process among several.
+    pub peers: PeersConfig,
 }
 
 impl Context {
     /// What all sessions of a server share that has none yet.
     #[must_use]
     pub fn new(shared: Shared, live: Live) -> Self {
-        let Shared { pools, metrics, mock_key, drain, console } = shared;
+        let Shared { pools, metrics, mock_key, drain, console, peers } = shared;
         Self {
             pools,
-            cancels: Arc::default(),
+            cancels: Cancels::new(peers),
             roster: Arc::default(),
+            asked: Asked::default(),
             census: Arc::default(),
             doors: Doors::default(),
             console,
@@ -154,6 +156,7 @@ impl Context {
     /// Changes what holds, at once and whole. Sessions keep the policy that they began with.
     pub fn reload(&self, live: Live) {
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.asked.forget();
     }
 }
 

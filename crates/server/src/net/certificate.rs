@@ -1,4 +1,4 @@
-//! The one thing we read from a certificate ourselves: how it is signed.
+//! What we read from a certificate ourselves: how it is signed, and for whom it is.
 
 use aws_lc_rs::digest::{Algorithm, SHA224, SHA256, SHA384, SHA512, digest};
 use bytes::Bytes;
@@ -15,6 +15,44 @@ use rustls_pki_types::CertificateDer;
 pub fn server_end_point(certificate: &CertificateDer<'_>) -> Option<Bytes> {
     let algorithm = signature_hash(certificate)?;
     Some(Bytes::copy_from_slice(digest(algorithm, certificate).as_ref()))
+}
+
+/// The common names of a certificate's subject; one that is no text, or holds a NUL, is left out.
+///
+/// `Name ::= SEQUENCE OF SET OF SEQUENCE { type OID, value }`, the subject being the sixth part of
+/// `tbsCertificate` where that begins with a version, else the fifth.
+#[must_use]
+pub(super) fn common_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    subject(certificate).map(names).unwrap_or_default()
+}
+
+fn subject(certificate: &[u8]) -> Option<&[u8]> {
+    let (certificate, _) = take(SEQUENCE, certificate)?;
+    let (mut rest, _) = take(SEQUENCE, certificate)?;
+    if let Some((_, after)) = take(CONTEXT_0, rest) {
+        rest = after;
+    }
+    // Serial number, algorithm, issuer, validity.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
+        rest = take(tag, rest)?.1;
+    }
+    Some(take(SEQUENCE, rest)?.0)
+}
+
+fn names(mut subject: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Some((mut set, rest)) = take(SET, subject) {
+        subject = rest;
+        while let Some((pair, rest)) = take(SEQUENCE, set) {
+            set = rest;
+            let Some((COMMON_NAME, value)) = take(OID, pair) else { continue };
+            let texts = [UTF8_STRING, PRINTABLE_STRING, IA5_STRING, TELETEX_STRING];
+            let text = texts.iter().find_map(|tag| take(*tag, value)).map(|(text, _)| text);
+            let text = text.and_then(|text| str::from_utf8(text).ok());
+            found.extend(text.filter(|text| !text.contains('\0')).map(str::to_owned));
+        }
+    }
+    found
 }
 
 /// `Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm, … }`, the algorithm being
@@ -54,6 +92,13 @@ fn pss_hash(parameters: &[u8]) -> Option<&'static Algorithm> {
 
 const SEQUENCE: u8 = 0x30;
 const OID: u8 = 0x06;
+const INTEGER: u8 = 0x02;
+const SET: u8 = 0x31;
+const UTF8_STRING: u8 = 0x0c;
+const PRINTABLE_STRING: u8 = 0x13;
+const TELETEX_STRING: u8 = 0x14;
+const IA5_STRING: u8 = 0x16;
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const CONTEXT_0: u8 = 0xa0;
 
 const RSA_MD2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 2];

@@ -1,9 +1,10 @@
 //! Listening sockets: TCP and Unix.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,15 @@ use tokio::net::{TcpListener, UnixListener};
 use super::socket::SocketOptions;
 use super::stream::Stream;
 use crate::config::Listen;
+
+/// How places are listened at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListenOptions {
+    /// The permissions of a Unix socket's file; else the umask decides.
+    pub socket_mode: Option<u32>,
+    /// Whether others may listen at the same TCP port.
+    pub reuse_port: bool,
+}
 
 /// Connections that may wait to be accepted: after a restart everybody comes at once.
 const BACKLOG: i32 = 4_096;
@@ -39,13 +49,21 @@ impl Listener {
     ///
     /// # Errors
     /// The system's: the address is in use, the port is privileged, the directory is missing.
-    pub fn bind(place: &Listen, kept: &Arc<AtomicBool>) -> io::Result<Self> {
+    pub fn bind(
+        place: &Listen,
+        options: ListenOptions,
+        kept: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         match place {
-            Listen::Tcp(address) => Ok(Self::Tcp(bind_tcp(*address)?)),
+            Listen::Tcp(address) => Ok(Self::Tcp(bind_tcp(*address, options.reuse_port)?)),
             Listen::Unix(path) => {
                 remove_stale(path)?;
+                let listener = UnixListener::bind(path)?;
+                if let Some(mode) = options.socket_mode {
+                    std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+                }
                 let file = SocketFile { path: path.clone(), kept: Arc::clone(kept) };
-                Ok(Self::Unix(UnixListener::bind(path)?, file))
+                Ok(Self::Unix(listener, file))
             }
         }
     }
@@ -117,17 +135,18 @@ pub fn adopt_tcp(socket: OwnedFd) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-/// Binds a TCP listener with our backlog.
+/// Binds a TCP listener with our backlog; others may bind its port where `reuse_port` says so.
 ///
 /// # Errors
 /// The system's.
-pub fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn bind_tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let domain = if address.is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

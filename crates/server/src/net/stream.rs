@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
+use super::certificate::common_names;
 use super::tls;
 
 /// A connection, in the clear or under TLS, to a client or to a backend.
@@ -80,6 +81,64 @@ impl Stream {
                 }
                 TlsStream::Server(_) => None,
             },
+        }
+    }
+
+    /// The common names in the certificate that a client has shown; `None` without one. That it is
+    /// vouched for was checked in the handshake.
+    #[must_use]
+    pub fn client_names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => match stream.as_ref() {
+                TlsStream::Server(stream) => {
+                    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+                    Some(common_names(certificate))
+                }
+                TlsStream::Client(_) => None,
+            },
+        }
+    }
+
+    /// Whether the client has named PostgreSQL's protocol in the TLS handshake.
+    #[must_use]
+    pub fn names_protocol(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(stream) => match stream.as_ref() {
+                TlsStream::Server(stream) => stream.get_ref().1.alpn_protocol().is_some(),
+                TlsStream::Client(_) => false,
+            },
+        }
+    }
+
+    /// The names of the operating system's user at the other end of a Unix socket: as
+    /// `/etc/passwd` has it, and its number.
+    #[must_use]
+    pub fn peer_names(&self) -> Option<Vec<String>> {
+        let Self::Unix(stream) = self else { return None };
+        let uid = stream.peer_cred().ok()?.uid().to_string();
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let of_uid = |line: &str| {
+            let mut fields = line.split(':');
+            let name = fields.next()?.to_owned();
+            (fields.nth(1)? == uid).then_some(name)
+        };
+        Some(users.lines().filter_map(of_uid).chain([uid.clone()]).collect())
+    }
+
+    /// Waits for the first bytes and leaves them where they are. Nothing over a Unix socket or
+    /// under TLS.
+    ///
+    /// # Errors
+    /// The socket's.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn peek(&self, bytes: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(bytes).await,
+            Self::Unix(_) | Self::Tls(_) => Ok(0),
         }
     }
 

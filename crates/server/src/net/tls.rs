@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustls::crypto::aws_lc_rs;
+use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
@@ -15,6 +16,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use super::stream::{Plain, Stream};
 use super::verify::{Check, Verifier};
 use crate::config::dsn::{RootCert, SslMode, SslNegotiation, SslSettings, TlsVersion};
+use crate::config::{TlsDemand, TlsFiles};
 
 pub use super::certificate::server_end_point;
 
@@ -137,6 +139,7 @@ impl BackendTls {
 pub struct FrontendTls {
     acceptor: TlsAcceptor,
     end_point: Option<Bytes>,
+    demand: TlsDemand,
 }
 
 impl std::fmt::Debug for FrontendTls {
@@ -146,22 +149,46 @@ impl std::fmt::Debug for FrontendTls {
 }
 
 impl FrontendTls {
-    /// Reads our certificate chain and its key, both PEM.
+    /// Reads our certificate chain and its key, and who vouches for clients, all PEM.
     ///
     /// # Errors
     /// [`TlsError`], naming the file. A key that others may read is refused, as PostgreSQL does.
-    pub fn load(cert: &Path, key: &Path) -> Result<Self, TlsError> {
-        let chain = certificates(cert, "tls_cert")?;
+    pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        let chain = certificates(&files.cert, "tls_cert")?;
         let end_point = chain.first().and_then(server_end_point);
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(&versions(TlsVersion::V1_2, TlsVersion::V1_3))
-                .map_err(TlsError::Versions)?
-                .with_no_client_auth()
-                .with_single_cert(chain, private_key(key, "tls_key")?)
-                .map_err(|source| TlsError::Pair { path: cert.to_owned(), source })?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&versions(files.min_version, TlsVersion::V1_3))
+            .map_err(TlsError::Versions)?;
+        let builder = match &files.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(certificates(path, "tls_client_ca")?);
+                let mut verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                if files.demand != TlsDemand::Verify {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                let verifier = verifier.build().map_err(|error| TlsError::File {
+                    what: "tls_client_ca",
+                    path: path.clone(),
+                    problem: error.to_string(),
+                })?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = builder
+            .with_single_cert(chain, private_key(&files.key, "tls_key")?)
+            .map_err(|source| TlsError::Pair { path: files.cert.clone(), source })?;
         config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), end_point })
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, end_point, demand: files.demand })
+    }
+
+    /// What is demanded of clients that come over TCP.
+    pub const fn demand(&self) -> TlsDemand {
+        self.demand
     }
 
     /// The hash of our certificate for channel binding, where its algorithm has one.

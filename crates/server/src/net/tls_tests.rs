@@ -124,7 +124,9 @@ fn settings(mode: SslMode, root_cert: RootCert) -> SslSettings {
 fn files_that_cannot_be_used_are_named() {
     let files = Files::new();
     let load = |cert: &str, key: &str| {
-        FrontendTls::load(&files.path(cert), &files.path(key)).map(drop).map_err(|e| e.to_string())
+        FrontendTls::load(&tls_files(files.path(cert), files.path(key)))
+            .map(drop)
+            .map_err(|e| e.to_string())
     };
     assert_eq!(load("own.crt", "own.key"), Ok(()));
     let cases = [
@@ -150,7 +152,7 @@ fn files_that_cannot_be_used_are_named() {
 #[tokio::test]
 async fn both_sides_meet_over_tcp_and_unix_sockets() {
     let files = Files::new();
-    let ours = FrontendTls::load(&files.path("own.crt"), &files.path("own.key")).unwrap();
+    let ours = FrontendTls::load(&tls_files(files.path("own.crt"), files.path("own.key"))).unwrap();
     let verify = settings(SslMode::VerifyFull, RootCert::File(files.path("root.crt")));
     let direct = SslSettings { negotiation: SslNegotiation::Direct, ..verify.clone() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -185,7 +187,7 @@ async fn both_sides_meet_over_tcp_and_unix_sockets() {
 #[tokio::test]
 async fn a_name_that_no_certificate_can_have_is_passed_only_where_nothing_checks_it() {
     let files = Files::new();
-    let ours = FrontendTls::load(&files.path("own.crt"), &files.path("own.key")).unwrap();
+    let ours = FrontendTls::load(&tls_files(files.path("own.crt"), files.path("own.key"))).unwrap();
     for (mode, root, good) in [
         (SslMode::Require, RootCert::None, true),
         (SslMode::VerifyCa, RootCert::File(files.path("root.crt")), true),
@@ -198,4 +200,9 @@ async fn a_name_that_no_certificate_can_have_is_passed_only_where_nothing_checks
         let (connected, _) = tokio::join!(connect, ours.accept(Plain::Unix(right)));
         assert_eq!(connected.is_ok(), good, "{mode:?}");
     }
+}
+
+fn tls_files(cert: PathBuf, key: PathBuf) -> TlsFiles {
+    let (demand, min_version) = (TlsDemand::Allow, TlsVersion::V1_2);
+    TlsFiles { cert, key, client_ca: None, demand, min_version }
 }

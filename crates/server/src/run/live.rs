@@ -9,11 +9,12 @@ use everline_wire::auth::{self, secret};
 
 use super::RunError;
 use crate::backend::dial::Login;
+use crate::config::hba::Method;
 use crate::config::{
-    AuthMethod, Config, Credential, InFlightSelect, LostCommit, UnreplayableState,
-    User as ConfigUser,
+    Config, Credential, Door, InFlightSelect, LostCommit, UnreplayableState, User as ConfigUser,
 };
-use crate::frontend::{Live, Method, Role, User};
+use crate::frontend::users::User;
+use crate::frontend::{Live, Role};
 use crate::net::tls::FrontendTls;
 
 /// Reads the files that the configuration names, and hashes its passwords.
@@ -27,13 +28,15 @@ pub(super) fn live(config: &Config) -> Result<Live, RunError> {
         pause_hold: config.failover.pause_hold,
         login_max: config.frontend.login,
         message_bytes_max: config.frontend.message_bytes_max,
-        method: match config.frontend.auth {
-            AuthMethod::ScramSha256 => Method::Scram,
-            AuthMethod::Trust => Method::Trust,
-        },
+        door: config.frontend.auth.door.clone(),
+        maps: config.frontend.auth.maps.clone(),
+        map: config.frontend.auth.map.clone(),
+        auth_query: config.frontend.auth.query.clone(),
+        by_role: config.frontend.auth.by_role,
+        proxies: config.frontend.proxies.clone(),
         users: users(config)?,
         tls: match &config.frontend.tls {
-            Some(files) => Some(FrontendTls::load(&files.cert, &files.key)?),
+            Some(files) => Some(FrontendTls::load(files)?),
             None => None,
         },
         clients_max: config.frontend.clients_max,
@@ -68,33 +71,30 @@ fn policy(config: &Config) -> Policy {
     }
 }
 
-/// Who may log in: the DSN's own user, and those of the file.
+/// Who may log in: the DSN's own user, and those of the files.
 fn users(config: &Config) -> Result<BTreeMap<String, User>, RunError> {
     let dsn = &config.backend.dsn;
+    let door = &config.frontend.auth.door;
     let mut users = BTreeMap::new();
     let from_password = |password: &secret::Secret| {
         let salt = auth::random::<{ secret::SALT_BYTES }>()?;
         let verifier =
             secret::ScramVerifier::from_password(password.reveal(), &salt, secret::ITERATIONS);
-        Ok::<_, auth::NoRandom>(User { verifier, password: Some(password.clone()) })
+        let (verifier, password) = (Some(verifier), Some(password.clone()));
+        Ok::<_, auth::NoRandom>(User { verifier, md5: None, password })
     };
     if let Some(password) = dsn.own_password() {
         users.insert(dsn.user.clone(), from_password(password)?);
-    } else if config.frontend.auth == AuthMethod::ScramSha256 {
+    } else if *door == Door::One(Method::Scram) {
         tracing::warn!(
             user = dsn.user,
             "no password is known for the DSN's user: it cannot log in here by SCRAM"
         );
     }
-    for ConfigUser { name, credential } in &config.frontend.users {
+    for ConfigUser { name, credential } in &config.frontend.auth.users {
         let user = match credential {
             Credential::Password(password) => from_password(password)?,
-            Credential::Verifier(secret::Verifier::Scram(verifier)) => {
-                User { verifier: verifier.clone(), password: None }
-            }
-            Credential::Verifier(secret::Verifier::Md5(_)) => {
-                return Err(RunError::Verifier { name: name.clone() });
-            }
+            Credential::Verifier(verifier) => User::stored(verifier),
         };
         users.insert(name.clone(), user);
     }

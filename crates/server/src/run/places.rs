@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::RunError;
 use crate::config::{Config, Listen};
 use crate::net::handover::{self, Sockets, Taken};
-use crate::net::listen::{Listener, adopt_tcp, bind_tcp};
+use crate::net::listen::{ListenOptions, Listener, adopt_tcp, bind_tcp};
 
 /// Everything that is listened at.
 pub(super) struct Places {
@@ -48,12 +48,14 @@ impl Places {
     pub(super) fn open(config: &Config, given: &mut Sockets) -> Result<Self, RunError> {
         let kept = Arc::new(AtomicBool::new(false));
         let (mut clients, mut copies) = (Vec::new(), Sockets::new());
+        let (socket_mode, reuse_port) = (config.frontend.socket_mode, config.frontend.reuse_port);
+        let options = ListenOptions { socket_mode, reuse_port };
         for place in &config.frontend.listen {
             let name = name("clients", place);
             let failed = |source| wrong(place, source);
             let listener = match given.remove(&name) {
                 Some(socket) => Listener::adopt(place, socket, &kept).map_err(failed)?,
-                None => Listener::bind(place, &kept).map_err(failed)?,
+                None => Listener::bind(place, options, &kept).map_err(failed)?,
             };
             copies.insert(name, listener.copy().map_err(failed)?);
             clients.push((listener, place.to_string()));
@@ -64,7 +66,7 @@ impl Places {
             let failed = |source| wrong(&address, source);
             let listener = match given.remove(&name) {
                 Some(socket) => adopt_tcp(socket).map_err(failed)?,
-                None => bind_tcp(address).map_err(failed)?,
+                None => bind_tcp(address, false).map_err(failed)?,
             };
             copies.insert(name, listener.as_fd().try_clone_to_owned().map_err(failed)?);
             let address = listener.local_addr().map_err(failed)?;

@@ -77,6 +77,7 @@ pub(super) fn wire(
         mock_key: auth::random()?,
         drain: parts.drain.clone(),
         console,
+        peers: config.frontend.peers.clone(),
     };
     let context = Arc::new(Context::new(shared, live(config)?));
     let started = Instant::now();

@@ -6,8 +6,10 @@
 use thiserror::Error;
 
 pub mod scram;
+pub mod scram_keys;
 pub mod secret;
 
+pub use scram_keys::{KeysError, Proving, ScramKeys};
 pub use secret::{ScramVerifier, Secret, Verifier};
 
 /// SASL mechanism: SCRAM without channel binding (RFC 7677).

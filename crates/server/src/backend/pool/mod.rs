@@ -330,7 +330,12 @@ impl Pools {
             let id = *id;
             if let Some(pool) = inner.pools.get_mut(&id) {
                 pool.members = pool.members.saturating_add(1);
-                pool.login = Arc::new(spec.login);
+                let mut login = spec.login;
+                if login.keys.is_none() && login.user == pool.login.user {
+                    // This client has shown none; those of another are as good.
+                    login.keys.clone_from(&pool.login.keys);
+                }
+                pool.login = Arc::new(login);
             }
             inner.plan.set_limits(id, limits);
             return Member::new(Arc::clone(self), id);
