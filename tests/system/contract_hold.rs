@@ -105,13 +105,16 @@ fn a_held_statement_can_be_cancelled() {
         cluster.primary_mut().kill9();
         until(&everline, "outage", |status| !is_available(status)).await;
         let (process_id, secret) = seat.client.key().expect("a key").clone();
-        seat.say("Q:SELECT 1").await;
-        until(&everline, "one held", |status| number(status, "held") == 1).await;
-        let mut cancel = Client::connect(everline.address()).await?;
-        cancel.say(|out| startup::cancel_request(out, process_id, &secret)).await?;
-        assert_eq!(cancel.hears(Duration::from_secs(5)).await?, "closed");
-        let heard = seat.hears("E:cancelled / Z[I]");
-        timeout(AT_ONCE, heard).await.expect("cancelled at once");
+        for held in ["Q:SELECT 1", "P::SELECT 1 / B:: / D:P: / E: / S"] {
+            seat.say(held).await;
+            until(&everline, "one held", |status| number(status, "held") == 1).await;
+            let mut cancel = Client::connect(everline.address()).await?;
+            cancel.say(|out| startup::cancel_request(out, process_id, &secret)).await?;
+            assert_eq!(cancel.hears(Duration::from_secs(5)).await?, "closed");
+            let heard = seat.hears("E:cancelled / Z[I]");
+            timeout(AT_ONCE, heard).await.expect("cancelled at once");
+            until(&everline, "none held", |status| number(status, "held") == 0).await;
+        }
         seat.say("Q:SELECT 1").await;
         cluster.primary_mut().start().await?;
         seat.hears(ONE).await;
@@ -223,9 +226,17 @@ fn who_leaves_while_held_is_forgotten() {
         until(&everline, "two held", |status| number(status, "held") == 2).await;
         drop(leaves);
         until(&everline, "one held", |status| number(status, "held") == 1).await;
+        let mut leaves = Seat::app("leaves by the extended protocol", everline.address()).await;
+        leaves.say("P::INSERT INTO t VALUES (3) / B:: / E: / S").await;
+        until(&everline, "two held", |status| number(status, "held") == 2).await;
+        drop(leaves);
+        until(&everline, "one held", |status| number(status, "held") == 1).await;
         cluster.primary_mut().start().await?;
         stays.hears("C[INSERT 0 1] / Z[I]").await;
         stays.ask("Q:SELECT n FROM t", "T[n] / D[2] / C[SELECT 1] / Z[I]").await;
+        let status = status(&everline).await;
+        assert_eq!(number(&status, "held"), 0, "{status:#}");
+        assert_eq!(number(&status, "held_bytes"), 0, "{status:#}");
         keep_log(&everline);
         Ok(())
     });

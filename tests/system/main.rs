@@ -21,6 +21,8 @@ mod contract_flight;
 #[cfg(test)]
 mod contract_hold;
 #[cfg(test)]
+mod contract_state;
+#[cfg(test)]
 mod demoted;
 #[cfg(test)]
 mod driver;

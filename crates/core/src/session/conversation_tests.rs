@@ -126,6 +126,24 @@ fn deallocate_by_sql_means_the_name_given_by_protocol() {
 }
 
 #[test]
+fn postgresql_says_what_is_wrong_with_the_end_of_a_transaction() {
+    for text in ["COMMIT NONSENSE", "END x", "ROLLBACK NONSENSE", "ABORT x", "COMMIT AND"] {
+        check(&format!(
+            "> Q:{text}                           | lease
+             lease                                 | => Q:{text}
+             < E:42601 / Z:I                       | E:42601 / Z:I release
+             > Q:BEGIN                             | C:BEGIN / Z:T
+             > Q:{text}                            | lease
+             lease old                             | => Q:BEGIN / Q:{text}
+             < C:BEGIN / Z:T / E:42601 / Z:E       | E:42601 / Z:E
+             lost                                  |
+             > Q:{text}                            | E:40001 / Z:E
+             > Q:ROLLBACK                          | C:ROLLBACK / Z:I"
+        ));
+    }
+}
+
+#[test]
 fn a_parse_that_fails_gives_no_name() {
     check(
         "> P:a:SELEC                           | lease

@@ -157,6 +157,9 @@ fn what_has_parameters_or_another_shape_goes_to_the_backend() {
     check("> P::BEGIN; COMMIT                    | lease");
     check("> P::BEGIN NONSENSE                   | lease");
     check("> P::COMMIT AND CHAIN                 | lease");
+    check("> P::COMMIT NONSENSE                  | lease");
+    check("> P::ROLLBACK NONSENSE                | lease");
+    check("> P::END x                            | lease");
     check(
         "> P:a:BEGIN / P:a:COMMIT              | 1 lease
          lease                                 | => P:#1:BEGIN / P:#1:COMMIT

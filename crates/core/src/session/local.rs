@@ -79,7 +79,7 @@ impl Conversation {
                 backend::command_complete(out, begin_tag(statement.text));
                 true
             }
-            Verb::Commit { chain: false } => {
+            Verb::Commit { chain: false, plain: true } => {
                 no_transaction(out);
                 backend::command_complete(out, "COMMIT");
                 true
@@ -155,7 +155,7 @@ impl Conversation {
             return false; // from here on the backend holds it
         }
         let tag = match &statement.verb {
-            Verb::Commit { chain: false } => {
+            Verb::Commit { chain: false, plain: true } => {
                 self.transaction = Transaction::None;
                 "COMMIT"
             }
@@ -196,7 +196,7 @@ impl Conversation {
                 }
                 sole
             }
-            Verb::Commit { .. } => {
+            Verb::Commit { plain: true, .. } => {
                 self.transaction = Transaction::None;
                 if self.policy.silent_rollback && sole {
                     backend::command_complete(out, "ROLLBACK");

@@ -168,7 +168,7 @@ impl Survey {
             | Verb::Lock => Control::Bound,
         };
         self.controls.push(control);
-        if let Verb::Commit { chain: true } | Verb::Rollback { chain: true } = verb {
+        if let Verb::Commit { chain: true, .. } | Verb::Rollback { chain: true } = verb {
             self.controls.push(Control::Begin);
         }
     }
@@ -187,7 +187,7 @@ fn is_for_here(verb: &Verb<'_>) -> bool {
     matches!(
         verb,
         Verb::Begin { plain: true, .. }
-            | Verb::Commit { chain: false }
+            | Verb::Commit { chain: false, plain: true }
             | Verb::Rollback { chain: false }
             | Verb::SetTransaction { plain: true }
             | Verb::Savepoint(_)
@@ -254,6 +254,9 @@ fn after_first_word(text: &[u8]) -> Box<str> {
 fn change(statement: &sql::Statement<'_>) -> Option<Change> {
     let text = statement.text;
     match &statement.verb {
+        Verb::Set { name } if statement.sets_default() => {
+            Some(Change::Reset(Key::Setting((&**name).into())))
+        }
         Verb::Set { name } => Some(Change::Set(Key::Setting((&**name).into()), text.into())),
         Verb::Reset { name } => Some(Change::Reset(Key::Setting((&**name).into()))),
         Verb::ResetAll => Some(Change::ResetAll),

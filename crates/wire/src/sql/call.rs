@@ -26,6 +26,25 @@ impl Statement<'_> {
     pub fn unlocks_all(&self) -> bool {
         Call::of(self, b"pg_advisory_unlock_all").and_then(|mut call| call.end()).is_some()
     }
+
+    /// Whether a `SET` gives its setting back the value that the session began with: `TO DEFAULT`
+    /// and its like. `SET SESSION AUTHORIZATION DEFAULT`, which resets the role too, is none.
+    #[must_use]
+    pub fn sets_default(&self) -> bool {
+        let mut lexer = Lexer::new(self.text, self.backslash);
+        let (mut before, mut last) = (None, None);
+        while let Some(token) = lexer.next_token() {
+            before = last.replace(token);
+        }
+        let introduces = |token: Token<'_>| {
+            let words: [&[u8]; 3] = [b"TO", b"ZONE", b"NAMES"];
+            token == Token::Symbol(b'=') || words.iter().any(|word| is_word(token, word))
+        };
+        !self.cut
+            && matches!(self.verb, Verb::Set { .. })
+            && last.is_some_and(|token| is_word(token, b"DEFAULT"))
+            && before.is_some_and(introduces)
+    }
 }
 
 /// The arguments of a call, one token after the other.

@@ -5,6 +5,26 @@ fn sets(sql: &str) -> Option<String> {
 }
 
 #[test]
+fn a_set_to_default_is_told_from_a_value() {
+    for (text, expected) in [
+        ("SET a TO DEFAULT", true),
+        ("set session a.b=default -- c", true),
+        ("SET TIME ZONE DEFAULT", true),
+        ("SET NAMES DEFAULT", true),
+        ("SET a TO 'default'", false),
+        ("SET a TO \"default\"", false),
+        ("SET a TO 1 -- TO DEFAULT", false),
+        ("SET a TO b, default", false),
+        ("SET LOCAL a TO DEFAULT", false),
+        ("SET SESSION AUTHORIZATION DEFAULT", false),
+        ("SELECT 1 TO DEFAULT", false),
+    ] {
+        let statement = statements(text.as_bytes()).next().unwrap();
+        assert_eq!(statement.sets_default(), expected, "{text}");
+    }
+}
+
+#[test]
 fn a_setting_given_by_literals_alone_is_seen() {
     for (sql, name) in [
         ("SELECT set_config('TimeZone', 'UTC', false)", "timezone"),

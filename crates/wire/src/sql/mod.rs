@@ -39,6 +39,8 @@ pub enum Verb<'a> {
     Commit {
         /// Another transaction begins at once (`AND CHAIN`).
         chain: bool,
+        /// It is understood to its end; else PostgreSQL says what is wrong with it.
+        plain: bool,
     },
     /// `ROLLBACK`, `ABORT`.
     Rollback {

@@ -50,16 +50,16 @@ fn transactions() {
         ("BEGIN ISOLATION LEVEL REPEATABLE", "Begin(ISOLATION LEVEL REPEATABLE; not plain)"),
         ("BEGIN NOT", "Begin(NOT; not plain)"),
         ("BEGIN $1", "Begin($1; not plain)"),
-        ("COMMIT", "Commit chain: false"),
-        ("commit work and chain", "Commit chain: true"),
-        ("COMMIT TRANSACTION AND NO CHAIN", "Commit chain: false"),
-        ("END", "Commit chain: false"),
-        ("END AND CHAIN", "Commit chain: true"),
-        ("COMMIT whatever", "Commit chain: false"),
-        ("COMMIT AND", "Commit chain: false"),
-        ("COMMIT AND CHAIN x", "Commit chain: false"),
+        ("COMMIT", "Commit chain: false, plain: true"),
+        ("commit work and chain", "Commit chain: true, plain: true"),
+        ("COMMIT TRANSACTION AND NO CHAIN", "Commit chain: false, plain: true"),
+        ("END", "Commit chain: false, plain: true"),
+        ("END AND CHAIN", "Commit chain: true, plain: true"),
+        ("COMMIT whatever", "Commit chain: false, plain: false"),
+        ("COMMIT AND", "Commit chain: false, plain: false"),
+        ("COMMIT AND CHAIN x", "Commit chain: false, plain: false"),
         ("COMMIT PREPARED 'x'", "CommitPrepared"),
-        ("END PREPARED 'x'", "Commit chain: false"),
+        ("END PREPARED 'x'", "Commit chain: false, plain: false"),
         ("ROLLBACK", "Rollback chain: false"),
         ("ROLLBACK WORK AND CHAIN", "Rollback chain: true"),
         ("ABORT TRANSACTION", "Rollback chain: false"),
@@ -217,7 +217,7 @@ fn the_rest() {
         ("VACUUM", "Other"),
         ("averylongwordthatisnokeyword", "Other"),
         ("$$x$$", "Other"),
-        ("/* c */ -- d\n COMMIT -- e", "Commit chain: false"),
+        ("/* c */ -- d\n COMMIT -- e", "Commit chain: false, plain: true"),
     ]);
 }
 
@@ -381,8 +381,8 @@ fn blank_is_what_postgresql_answers_with_empty_query() {
 fn the_last_statement_of_a_truncated_text_promises_less() {
     let last = |sql: &'static str| statements(sql.as_bytes()).truncated().last();
     let cut = |sql| last(sql).map(|statement| (statement.verb, statement.cut)).unwrap();
-    assert_eq!(cut("COMMIT"), (Verb::Commit { chain: false }, true));
-    assert_eq!(cut("COMMIT;"), (Verb::Commit { chain: false }, false));
+    assert_eq!(cut("COMMIT"), (Verb::Commit { chain: false, plain: false }, true));
+    assert_eq!(cut("COMMIT;"), (Verb::Commit { chain: false, plain: true }, false));
     assert_eq!(cut("ROLLBACK"), (Verb::Other, true), "it may go on: TO");
     assert_eq!(cut("ROLLBACK; "), (Verb::Rollback { chain: false }, false));
     let begin = Verb::Begin { modes: b"", read_only: false, plain: false };

@@ -20,8 +20,8 @@ pub(super) fn verb(lexer: Lexer<'_>, cut: bool) -> Verb<'_> {
         Verb::Begin { modes, read_only, .. } => Verb::Begin { modes, read_only, plain: false },
         Verb::SetTransaction { .. } => Verb::SetTransaction { plain: false },
         Verb::Rollback { .. } => Verb::Other, // it may go on: TO, PREPARED
-        Verb::Commit { .. }
-        | Verb::Savepoint(_)
+        Verb::Commit { chain, .. } => Verb::Commit { chain, plain: false },
+        Verb::Savepoint(_)
         | Verb::RollbackTo(_)
         | Verb::Release(_)
         | Verb::PrepareTransaction
@@ -238,7 +238,10 @@ impl<'a> Head<'a> {
         if may_be_prepared && self.take(b"PREPARED") {
             return Verb::CommitPrepared;
         }
-        Verb::Commit { chain: self.chain().unwrap_or(false) }
+        match self.chain() {
+            Some(chain) => Verb::Commit { chain, plain: true },
+            None => Verb::Commit { chain: false, plain: false },
+        }
     }
 
     fn abort(mut self) -> Verb<'a> {
