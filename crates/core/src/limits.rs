@@ -55,6 +55,17 @@ pub const PREFIX_BYTES_MAX: usize = 16 * 1024;
 /// Named portals whose statements are remembered for one client's open transaction.
 pub const PORTALS_MAX: usize = 1_000;
 
+/// Descriptions of statements that are kept for the Gel sessions of one database and role.
+pub const DESCRIPTIONS_MAX: usize = 10_000;
+/// As [`DESCRIPTIONS_MAX`], in bytes of texts and descriptors.
+pub const DESCRIPTIONS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Longest text of a statement whose description is kept, in bytes.
+pub const DESCRIPTION_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest message of a backend that a Gel session takes, in bytes: its rows are framed anew, each
+/// as a whole. Rows that go to PostgreSQL's clients pass through in pieces.
+pub const GEL_ROW_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Connections beyond `clients_max` that may be at their first packets: a cancel request must get
 /// through when every place is taken.
 pub const NEWCOMERS_MAX: usize = 256;

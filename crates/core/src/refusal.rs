@@ -217,7 +217,10 @@ impl Refusal {
     }
 
     /// Message, detail and hint for the client, where they are always the same words.
-    fn words<'a>(&self, codes: &'a Codes) -> Option<(&'a str, &'static str, &'static str)> {
+    pub(crate) fn words<'a>(
+        &self,
+        codes: &'a Codes,
+    ) -> Option<(&'a str, &'static str, &'static str)> {
         Some(match self {
             Self::FailingOver { .. } => (
                 &*codes.message,

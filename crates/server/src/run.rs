@@ -1,6 +1,7 @@
 //! The wiring: the only place where everything meets. Start order, drain, end.
 
 mod end;
+mod gel;
 mod live;
 mod places;
 mod reload;
@@ -200,6 +201,7 @@ async fn serve(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
     });
     let kept = Arc::clone(&open.kept);
     let handed = CancellationToken::new();
+    gel::listen(&config, &mut parts, &context)?;
     let copies = listen(open, &mut parts, &context, &desk);
     watch(&parts, &desk, visitors, &log);
     if let Some(taken) = taken {

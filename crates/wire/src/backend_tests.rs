@@ -143,3 +143,23 @@ fn negotiation() {
     assert_eq!(view::negotiate(b"\0\x03\0\0\0\0\0\0a\0"), Err(BodyError::Trailing));
     assert_eq!(view::negotiate(b"\0\x04\0\0\0\0\0\0"), Err(BodyError::UnknownValue(4)));
 }
+
+#[test]
+fn descriptions_are_read_back() {
+    let mut out = BytesMut::new();
+    row_description(&mut out, &[Column::int8("n"), Column::text("t")]);
+    let body = out.split_off(5);
+    let columns = view::row_description(&body).unwrap();
+    let columns: Vec<_> = columns.iter().map(|c| (c.name, c.type_oid, c.format)).collect();
+    assert_eq!(columns, [(&b"n"[..], 20, 0), (&b"t"[..], 25, 0)]);
+    let mut out = BytesMut::new();
+    parameter_description(&mut out, &[23, 25]);
+    let oids = out.split_off(5);
+    assert_eq!(view::parameter_description(&oids), Ok(vec![23, 25]));
+    for body in [&body, &oids] {
+        for end in 0..body.len() {
+            assert!(view::row_description(&body[..end]).is_err(), "{end}");
+            assert!(view::parameter_description(&body[..end]).is_err(), "{end}");
+        }
+    }
+}

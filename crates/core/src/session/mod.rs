@@ -13,6 +13,7 @@
 //! * `reset`: what pools send to reset a session, while there is no leader
 //! * `kept`: a first statement, until it is known that the leader has it
 //! * [`pin`]: what ties a session to its backend connection beyond the transaction
+//! * [`gel`]: the same for clients of Gel's protocol
 
 pub mod backend_state;
 pub mod conversation;
@@ -20,6 +21,7 @@ mod deallocate;
 mod dress;
 mod extended;
 mod from_backend;
+pub mod gel;
 mod here;
 mod kept;
 mod listening;

@@ -12,8 +12,8 @@ use super::dsn::{Dsn, DsnError, Surroundings};
 use super::given::{ConfigError, Given, GivenUser, Origin, Value};
 use super::value::{self, Zero};
 use super::{
-    BackendConfig, Config, Credential, Door, HaMode, Listen, LogConfig, LogFormat, Percent,
-    ResolverChoice, Source, User, file, hba,
+    BackendConfig, Config, Credential, Door, GelConfig, GelIsolation, GelUnavailable, HaMode,
+    Listen, LogConfig, LogFormat, Percent, ResolverChoice, Source, User, file, hba,
 };
 
 impl Config {
@@ -72,6 +72,7 @@ impl Layers<'_> {
             frontend,
             pool: self.pool()?,
             failover: self.failover()?,
+            gel: self.gel()?,
             http_listen: self.http()?,
             workers: self.number("workers", 0, 1024)?,
             drain: self.duration("drain_timeout", Zero::Allowed)?,
@@ -186,6 +187,31 @@ impl Layers<'_> {
             return Err(ConfigError::at(&given.origin, "names a user without a name"));
         }
         Ok(names)
+    }
+
+    fn gel(&self) -> Result<Option<GelConfig>, ConfigError> {
+        let listen = self.read("gel_listen", |text| match text.trim() {
+            "off" => Ok(None),
+            text => value::socket_address(text).map(Some),
+        })?;
+        let edgeql_as_sql = self.read("gel_edgeql_as_sql", value::boolean)?;
+        let unavailable = self.read("gel_unavailable_error", |text| {
+            let words = [
+                ("backend-unavailable", GelUnavailable::BackendUnavailable),
+                ("transaction-conflict", GelUnavailable::TransactionConflict),
+            ];
+            value::word(text, &words)
+        })?;
+        let isolation = self.read("gel_isolation", |text| {
+            let words = [
+                ("serializable", GelIsolation::Serializable),
+                ("repeatable-read", GelIsolation::RepeatableRead),
+                ("read-committed", GelIsolation::ReadCommitted),
+                ("server", GelIsolation::Server),
+            ];
+            value::word(text, &words)
+        })?;
+        Ok(listen.map(|listen| GelConfig { listen, edgeql_as_sql, unavailable, isolation }))
     }
 
     pub(super) fn listen(&self) -> Result<Vec<Listen>, ConfigError> {

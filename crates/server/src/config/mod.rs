@@ -46,6 +46,8 @@ pub struct Config {
     pub pool: PoolConfig,
     /// What clients are told when the leader goes.
     pub failover: FailoverConfig,
+    /// How Gel's clients get in; `None` is `off`.
+    pub gel: Option<GelConfig>,
     /// Where the status page and the metrics are served; `None` is `off`.
     pub http_listen: Option<SocketAddr>,
     /// Worker threads; 0 means as many as there are cores.
@@ -209,6 +211,41 @@ pub struct PeersConfig {
     pub own: u8,
     /// The others.
     pub others: BTreeMap<u8, SocketAddr>,
+}
+
+/// How Gel's clients get in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct GelConfig {
+    /// `gel_listen`.
+    pub listen: SocketAddr,
+    /// `gel_edgeql_as_sql`.
+    pub edgeql_as_sql: bool,
+    /// `gel_unavailable_error`.
+    pub unavailable: GelUnavailable,
+    /// `gel_isolation`.
+    pub isolation: GelIsolation,
+}
+
+/// What Gel's clients are told of a statement that was never sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GelUnavailable {
+    /// `BackendUnavailableError`.
+    BackendUnavailable,
+    /// `TransactionConflictError`.
+    TransactionConflict,
+}
+
+/// How transactions of Gel's clients see others, where they do not say it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GelIsolation {
+    /// As in Gel.
+    Serializable,
+    /// What was seen stays.
+    RepeatableRead,
+    /// As in PostgreSQL.
+    ReadCommitted,
+    /// As the server has it.
+    Server,
 }
 
 /// A place to listen at.

@@ -52,6 +52,7 @@ impl Setting {
 
 const BACKEND: &str = "Backend";
 const HA: &str = "High availability";
+const GEL: &str = "Gel's clients";
 const POOL: &str = "Pool";
 const FAILOVER: &str = "Failover, as clients see it";
 const PROCESS: &str = "Process";
@@ -220,6 +221,37 @@ const BEFORE: &[Setting] = &[
 ];
 
 const AFTER: &[Setting] = &[
+    text(
+        GEL,
+        "gel_listen",
+        "WHERE",
+        "off",
+        "Where clients of Gel's binary protocol connect: ADDRESS:PORT (Gel's own port is 5656), or \
+         off. They need TLS: with tls_cert, or with a certificate of its own that is made at the \
+         start and kept in memory.",
+    ),
+    text(
+        GEL,
+        "gel_isolation",
+        "LEVEL",
+        "serializable",
+        "How their transactions and statements see others where they do not say it: serializable, \
+         as in Gel, repeatable-read, read-committed, or server for what PostgreSQL has configured.",
+    ),
+    switch(
+        GEL,
+        "gel_edgeql_as_sql",
+        "Run as SQL what a client marks as EdgeQL: for gel-tokio, whose transactions have no other \
+         way to send SQL.",
+    ),
+    text(
+        GEL,
+        "gel_unavailable_error",
+        "WHAT",
+        "backend-unavailable",
+        "What they are told of a statement that was never sent: backend-unavailable, or \
+         transaction-conflict, the only one that gel-go repeats.",
+    ),
     text(
         POOL,
         "pool_mode",

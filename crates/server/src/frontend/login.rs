@@ -197,8 +197,8 @@ pub(super) async fn password_message(
 
 /// How the pool of a client logs in to the backend, and what it may have.
 #[must_use]
-pub fn pool_spec(logged_in: &LoggedIn, bounds: &Bounds, live: &Live) -> PoolSpec {
-    let PoolKey { database, user } = &logged_in.key;
+pub fn pool_spec(key: &PoolKey, shown: &Shown, bounds: &Bounds, live: &Live) -> PoolSpec {
+    let PoolKey { database, user } = key;
     let own = &live.backend_login;
     let database = live.sharing.backend_name(database).to_owned();
     let known = live.users.get(user).and_then(|known| known.password.clone());
@@ -211,8 +211,8 @@ pub fn pool_spec(logged_in: &LoggedIn, bounds: &Bounds, live: &Live) -> PoolSpec
         Login {
             database,
             user: user.clone(),
-            password: known.or(own_password).or_else(|| logged_in.shown.password.clone()),
-            keys: logged_in.shown.keys.clone(),
+            password: known.or(own_password).or_else(|| shown.password.clone()),
+            keys: shown.keys.clone(),
             parameters: own.parameters.clone(),
         }
     };

@@ -4,6 +4,7 @@ pub mod accept;
 pub mod cancel;
 pub mod census;
 pub mod doors;
+pub mod gel;
 pub mod login;
 pub mod meter;
 mod opening;

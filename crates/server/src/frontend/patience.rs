@@ -55,12 +55,19 @@ impl Patience {
     /// Notes what the session does; `moved` when the client has spoken or a statement was
     /// answered since the last look.
     pub(super) fn look(&mut self, conversation: &Conversation, moved: bool) {
+        let (awaits, inside) = (conversation.awaits_backend(), conversation.in_transaction());
+        self.note(awaits, inside, moved);
+    }
+
+    /// As [`Patience::look`]: whether a backend's answer is awaited, and whether a transaction is
+    /// open.
+    pub(super) fn note(&mut self, awaits: bool, inside: bool, moved: bool) {
         if self.bounds_nothing() {
             return;
         }
-        let doing = if conversation.awaits_backend() {
+        let doing = if awaits {
             Doing::Statement
-        } else if conversation.in_transaction() {
+        } else if inside {
             Doing::NothingInTransaction
         } else {
             Doing::Nothing

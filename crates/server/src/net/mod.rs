@@ -5,6 +5,7 @@ pub mod end;
 pub mod handover;
 pub mod listen;
 pub mod notify;
+mod self_signed;
 pub mod socket;
 pub mod stream;
 pub mod tls;

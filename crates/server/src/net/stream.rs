@@ -65,6 +65,14 @@ impl Stream {
         }
     }
 
+    /// The protocol that was agreed on (ALPN), if one was.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol(),
+        }
+    }
+
     /// The hash of the backend's certificate that SCRAM binds the channel to (RFC 5929,
     /// `tls-server-end-point`).
     ///

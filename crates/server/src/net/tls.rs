@@ -13,6 +13,7 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use super::self_signed;
 use super::stream::{Plain, Stream};
 use super::verify::{Check, Verifier};
 use crate::config::dsn::{RootCert, SslMode, SslNegotiation, SslSettings, TlsVersion};
@@ -22,6 +23,10 @@ pub use super::certificate::server_end_point;
 
 /// PostgreSQL's name in ALPN, without which a direct negotiation is refused.
 const ALPN: &[u8] = b"postgresql";
+
+/// Names of Gel's protocol in ALPN, the one that its clients insist on first; the last one is there
+/// to be refused in words.
+const GEL_ALPN: [&[u8]; 3] = [b"edgedb-binary", b"gel-binary", b"http/1.1"];
 
 /// Why TLS cannot be set up as asked. Each is one sentence with the file it is about.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,9 @@ pub enum TlsError {
     /// The versions of TLS leave nothing to speak.
     #[error("TLS cannot be set up: {0}")]
     Versions(rustls::Error),
+    /// No certificate of our own could be made.
+    #[error("a certificate cannot be made: {0}")]
+    SelfSigned(#[from] rcgen::Error),
 }
 
 /// TLS towards backends, as one DSN wants it.
@@ -154,6 +162,32 @@ impl FrontendTls {
     /// # Errors
     /// [`TlsError`], naming the file. A key that others may read is refused, as PostgreSQL does.
     pub fn load(files: &TlsFiles) -> Result<Self, TlsError> {
+        Self::of(files, &[ALPN])
+    }
+
+    /// The same certificate for Gel's clients, or without one a certificate of its own.
+    ///
+    /// # Errors
+    /// As [`FrontendTls::load`].
+    pub fn for_gel(files: Option<&TlsFiles>) -> Result<Self, TlsError> {
+        if let Some(files) = files {
+            return Self::of(files, &GEL_ALPN);
+        }
+        let (certificate, key) = self_signed::certificate()?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&versions(TlsVersion::V1_2, TlsVersion::V1_3))
+            .map_err(TlsError::Versions)?
+            .with_no_client_auth();
+        let chain = vec![certificate];
+        let end_point = chain.first().and_then(server_end_point);
+        let mut config = builder.with_single_cert(chain, key).map_err(TlsError::Versions)?;
+        config.alpn_protocols = GEL_ALPN.iter().map(|name| name.to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Ok(Self { acceptor, end_point, demand: TlsDemand::Allow })
+    }
+
+    fn of(files: &TlsFiles, alpn: &[&[u8]]) -> Result<Self, TlsError> {
         let chain = certificates(&files.cert, "tls_cert")?;
         let end_point = chain.first().and_then(server_end_point);
         let provider = Arc::new(aws_lc_rs::default_provider());
@@ -181,7 +215,7 @@ impl FrontendTls {
         let mut config = builder
             .with_single_cert(chain, private_key(&files.key, "tls_key")?)
             .map_err(|source| TlsError::Pair { path: files.cert.clone(), source })?;
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         Ok(Self { acceptor, end_point, demand: files.demand })
     }

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use everline_core::refusal::Codes;
+use everline_core::session::gel::GelPolicy;
+use everline_core::session::settings::Settings;
 use everline_core::session::{Lending, Policy};
 use everline_wire::auth::{self, secret};
+use everline_wire_gel::{ErrorCode, state};
 
 use super::RunError;
 use crate::backend::dial::Login;
 use crate::config::hba::Method;
 use crate::config::{
-    Config, Credential, Door, InFlightSelect, LostCommit, UnreplayableState, User as ConfigUser,
+    Config, Credential, Door, GelConfig, GelIsolation, GelUnavailable, InFlightSelect, LostCommit,
+    UnreplayableState, User as ConfigUser,
 };
 use crate::frontend::users::User;
 use crate::frontend::{Live, Role};
@@ -68,6 +72,28 @@ fn policy(config: &Config) -> Policy {
         local_resets: failover.local_resets,
         answer_select_1: failover.answer_select_1,
         tells_of_gaps: failover.tells_of_gaps,
+    }
+}
+
+/// What is the same for all sessions of Gel's clients.
+pub(super) fn gel_policy(config: &Config, gel: &GelConfig) -> GelPolicy {
+    let isolation = match gel.isolation {
+        GelIsolation::Serializable => Some("serializable"),
+        GelIsolation::RepeatableRead => Some("repeatable read"),
+        GelIsolation::ReadCommitted => Some("read committed"),
+        GelIsolation::Server => None,
+    };
+    let isolation = isolation.map(|level| ("default_transaction_isolation", level));
+    let encoding = ("client_encoding", "UTF8");
+    GelPolicy {
+        edgeql_as_sql: gel.edgeql_as_sql,
+        unavailable: match gel.unavailable {
+            GelUnavailable::BackendUnavailable => ErrorCode::BACKEND_UNAVAILABLE,
+            GelUnavailable::TransactionConflict => ErrorCode::TRANSACTION_CONFLICT,
+        },
+        in_flight_select_retryable: config.failover.in_flight_select == InFlightSelect::Retryable,
+        settings: Arc::new(Settings::from_startup(isolation.into_iter().chain([encoding]))),
+        state: state::descriptor(),
     }
 }
 

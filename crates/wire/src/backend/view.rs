@@ -172,6 +172,52 @@ fn value<'a>(cursor: &mut Cursor<'a>) -> Result<Option<&'a [u8]>, BodyError> {
     }
 }
 
+/// A column of a result, as the backend describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ColumnView<'a> {
+    /// Its name.
+    pub name: &'a [u8],
+    /// OID of its type (`pg_type.oid`).
+    pub type_oid: u32,
+    /// The format of its values: 0 text, 1 binary. Zero where it is not known yet.
+    pub format: i16,
+}
+
+/// Reads `RowDescription`.
+///
+/// # Errors
+/// The body does not hold exactly the columns that it announces.
+pub fn row_description(body: &[u8]) -> Result<Vec<ColumnView<'_>>, BodyError> {
+    let mut cursor = Cursor::new(body);
+    let count = cursor.u16()?;
+    let mut columns = Vec::new();
+    for _ in 0..count {
+        let name = cursor.string()?;
+        cursor.bytes::<6>()?; // its table, and its number there
+        let type_oid = cursor.u32()?;
+        cursor.bytes::<6>()?; // width and modifier of its type
+        let format = i16::from_be_bytes(cursor.bytes()?);
+        columns.push(ColumnView { name, type_oid, format });
+    }
+    cursor.end()?;
+    Ok(columns)
+}
+
+/// Reads `ParameterDescription`: the types of a statement's parameters, as OIDs.
+///
+/// # Errors
+/// The body does not hold exactly the types that it announces.
+pub fn parameter_description(body: &[u8]) -> Result<Vec<u32>, BodyError> {
+    let mut cursor = Cursor::new(body);
+    let count = cursor.u16()?;
+    let mut oids = Vec::new();
+    for _ in 0..count {
+        oids.push(cursor.u32()?);
+    }
+    cursor.end()?;
+    Ok(oids)
+}
+
 /// What the backend says to a protocol version or to options that it does not know.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Negotiation<'a> {

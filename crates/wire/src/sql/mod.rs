@@ -271,6 +271,20 @@ impl Statement<'_> {
 }
 
 impl<'a> Statement<'a> {
+    /// Whether a word that writes is among its words (`INSERT`, `UPDATE`, `DELETE`, `MERGE`,
+    /// `INTO`), as in a query that only hides one.
+    #[must_use]
+    pub fn names_a_write(&self) -> bool {
+        let words = ["INSERT", "UPDATE", "DELETE", "MERGE", "INTO"];
+        read_only::has_word(Lexer::new(self.text, self.backslash), &words)
+    }
+
+    /// Whether this word is among its words, in any case, strings and quoted names aside.
+    #[must_use]
+    pub fn names(&self, word: &str) -> bool {
+        read_only::has_word(Lexer::new(self.text, self.backslash), &[word])
+    }
+
     /// The channel of a `LISTEN`, an `UNLISTEN` of one channel, or a `NOTIFY`.
     #[must_use]
     pub fn channel(&self) -> Option<Cow<'a, str>> {

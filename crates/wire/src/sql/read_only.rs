@@ -87,6 +87,18 @@ pub(super) fn only_reads(mut lexer: Lexer<'_>) -> bool {
     true
 }
 
+/// Whether one of the words is among those of the statement, strings and names in quotes aside.
+pub(super) fn has_word(mut lexer: Lexer<'_>, words: &[&str]) -> bool {
+    while let Some(token) = lexer.next_token() {
+        if let Token::Word(word) = token
+            && words.iter().any(|wanted| word.eq_ignore_ascii_case(wanted.as_bytes()))
+        {
+            return true;
+        }
+    }
+    false
+}
+
 /// What stands before a token.
 #[derive(Clone, Copy, Debug)]
 enum Last<'a> {

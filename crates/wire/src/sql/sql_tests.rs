@@ -424,3 +424,20 @@ fn work_is_seen_at_a_glance_and_nothing_else_passes_for_it() {
         assert!(!begins_with_work(sql.as_bytes()), "{sql}");
     }
 }
+
+#[test]
+fn words_are_found_and_strings_are_not() {
+    let first = |text| statements(text).next().unwrap();
+    for (text, writes, names) in [
+        (&b"SELECT 1"[..], false, false),
+        (b"WITH x AS (delete FROM t) SELECT 1", true, false),
+        (b"SELECT 'INSERT', \"update\" -- merge", false, false),
+        (b"SELECT 1 INTO t", true, false),
+        (b"EXPLAIN (analyze) SELECT 'ANALYZE'", false, true),
+        (b"EXPLAIN SELECT $$ANALYZE$$", false, false),
+    ] {
+        let statement = first(text);
+        assert_eq!(statement.names_a_write(), writes, "{statement:?}");
+        assert_eq!(statement.names("ANALYZE"), names, "{statement:?}");
+    }
+}
