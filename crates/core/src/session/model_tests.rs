@@ -87,7 +87,8 @@ impl Model {
                     Some(text) => {
                         let outcome = self.run_all(&text, out);
                         // What has no rows can be run once; PostgreSQL calls it 55000.
-                        if outcome.is_ok() && !text.starts_with(b"S") {
+                        let has_rows = text.starts_with(b"SELECT") || text.starts_with(b"SHOW");
+                        if outcome.is_ok() && !has_rows {
                             self.portals.remove(&portal);
                         }
                         outcome
