@@ -30,7 +30,9 @@ impl Conversation {
         out: &mut Output,
     ) {
         let Some((_, Some(statement))) = &survey.deallocates else { return };
-        if backend.prepared.touch(statement.id) {
+        // In a failed transaction it is refused, whether it has its name or not.
+        let failed = matches!(self.transaction, Transaction::Failed(_));
+        if failed || backend.prepared.touch(statement.id) {
             return;
         }
         frontend::parse(&mut out.to_backend, statement.id.name().as_bytes(), b"", &[0, 0]);

@@ -21,6 +21,8 @@ use crate::refusal::Refusal;
 
 /// The message went nowhere; the client has its answer.
 const ANSWERED: Result<Step, Refusal> = Ok(Step::Taken(Flow::Discard));
+/// What stands on a connection for a name that is given twice in a failed transaction.
+const TWICE: &str = "everline_twice";
 /// The message went to the backend.
 const FORWARDED: Result<Step, Refusal> = Ok(Step::Taken(Flow::Forward));
 
@@ -109,14 +111,24 @@ impl Conversation {
         backend: &mut BackendState,
         out: &mut Output,
     ) -> Result<(), Refusal> {
+        let refused = matches!(self.transaction, Transaction::Failed(_))
+            && !statement.survey.sole().is_some_and(leads_out);
+        if refused && self.names.get(name).is_some() {
+            // The failed transaction is what PostgreSQL minds first.
+            let Statement { id, sql, types, .. } = &statement;
+            frontend::parse(&mut out.to_backend, id.name().as_bytes(), sql, types);
+            self.pipeline.push(Request::Parse { name: None, id: None });
+            return Ok(());
+        }
         if let Some(known) = self.names.get(name) {
             // PostgreSQL refuses a name given twice, in its turn and with all that follows from
             // it: so let it refuse a name that this connection certainly has.
             let known = known.clone();
-            let id = known.id.name();
             let failed = matches!(self.transaction, Transaction::Failed(_));
+            let mut id = known.id.name();
             if failed && !backend.prepared.touch(known.id) {
-                // Nothing but a way out can be prepared there, and what follows is refused.
+                // Nothing but a way out can be prepared there, so another name stands for it.
+                TWICE.clone_into(&mut id);
                 frontend::parse(&mut out.to_backend, id.as_bytes(), b"ROLLBACK", b"\0\0");
                 self.pipeline.push(Request::Parse { name: None, id: None });
                 backend.spoiled = true;
@@ -129,8 +141,6 @@ impl Conversation {
             return Ok(());
         }
         let id = statement.id;
-        let refused = matches!(self.transaction, Transaction::Failed(_))
-            && !statement.survey.sole().is_some_and(leads_out);
         if refused {
             // PostgreSQL says so in its own words, whether it has the statement or not.
             let text = id.name();
