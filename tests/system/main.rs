@@ -37,6 +37,8 @@ mod load;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod origins;
+#[cfg(test)]
 mod page;
 #[cfg(test)]
 mod planned;

@@ -20,7 +20,7 @@ const CRATES_MAX: usize = 146;
 const TWICE: [(&str, &str); 1] = [("syn", "clap's and tokio's macros have not met yet")];
 
 /// Which packages of the workspace a package may use, tests aside.
-const PACKAGES: [(&str, &[&str]); 9] = [
+const PACKAGES: [(&str, &[&str]); 10] = [
     ("everline-wire", &[]),
     ("everline-wire-gel", &["everline-wire"]),
     ("everline-core", &["everline-wire", "everline-wire-gel"]),
@@ -29,6 +29,7 @@ const PACKAGES: [(&str, &[&str]); 9] = [
     ("everline-demo", &["everline", "everline-lab", "everline-wire"]),
     ("everline-bench", &["everline", "everline-lab", "everline-wire"]),
     ("everline-instructions", &["everline-core", "everline-wire"]),
+    ("everline-sim", &["everline-core", "everline-wire"]),
     ("everline-tidy", &[]),
 ];
 
