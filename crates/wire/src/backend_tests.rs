@@ -156,10 +156,10 @@ fn descriptions_are_read_back() {
     parameter_description(&mut out, &[23, 25]);
     let oids = out.split_off(5);
     assert_eq!(view::parameter_description(&oids), Ok(vec![23, 25]));
-    for body in [&body, &oids] {
-        for end in 0..body.len() {
-            assert!(view::row_description(&body[..end]).is_err(), "{end}");
-            assert!(view::parameter_description(&body[..end]).is_err(), "{end}");
-        }
+    for end in 0..body.len() {
+        assert!(view::row_description(&body[..end]).is_err(), "{end}");
+    }
+    for end in 0..oids.len() {
+        assert!(view::parameter_description(&oids[..end]).is_err(), "{end}");
     }
 }

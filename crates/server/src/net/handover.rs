@@ -1,8 +1,8 @@
 //! Passing the listening sockets from the process that runs to the one that comes after it, over a
 //! Unix socket: connections that nobody has accepted yet wait in them, and none is refused.
 //!
-//! The newcomer says [`HELLO`]; it gets one message with a line for each socket and the sockets
-//! themselves; when it accepts, it says [`READY`], and the other one accepts no more. If it never
+//! The newcomer says `HELLO`; it gets one message with a line for each socket and the sockets
+//! themselves; when it accepts, it says `READY`, and the other one accepts no more. If it never
 //! comes to that, nothing has changed.
 
 use std::collections::BTreeMap;
