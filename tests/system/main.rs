@@ -27,6 +27,8 @@ mod demoted;
 #[cfg(test)]
 mod driver;
 #[cfg(test)]
+mod gel;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod leases;

@@ -222,3 +222,21 @@ fn what_was_only_described_begins_again() {
     ",
     );
 }
+
+/// A transaction that had just begun at the backend is lost like any other.
+#[test]
+fn the_first_flight_of_a_transaction() {
+    check(
+        "
+        > N:INSERT INTO t VALUES (1)  | run
+        lease                         | => P:INSERT INTO t VALUES (1) Ds S
+        < 1 / t / n / Z:I             | => P:INSERT INTO t VALUES (1) B Dp E S
+        < 1 / 2 / n / C:INSERT 0 1 / Z:I | T:bare:1 / C:INSERT 0 1 ; done
+        > Q:START TRANSACTION         | C:START TRANSACTION
+        > N:INSERT INTO t VALUES (1)  | run
+        lease                         | => P:BEGIN B E P:INSERT INTO t VALUES (1) B Dp E S
+        lost                          | T:bare:1 / E:serialization
+        > S                           | Z:E
+    ",
+    );
+}

@@ -106,6 +106,8 @@ impl Machine {
             || job.checked.capabilities == 0 && self.policy.in_flight_select_retryable;
         let refusal = match before {
             Transaction::None if job.sent && !harmless => Refusal::StatementLost,
+            // It had begun there, so every client may repeat it.
+            Transaction::Deferred(_) if job.sent => Refusal::TransactionLost,
             Transaction::None | Transaction::Deferred(_) => Refusal::NeverExecuted,
             Transaction::Open | Transaction::Failed | Transaction::Lost => Refusal::TransactionLost,
         };

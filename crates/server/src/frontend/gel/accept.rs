@@ -26,7 +26,7 @@ use crate::net::stream::Stream;
 
 /// What a browser or another client of HTTP is told.
 const HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
-    Connection: close\r\nContent-Length: 94\r\n\r\n\
+    Connection: close\r\nContent-Length: 95\r\n\r\n\
     This port serves Gel's binary protocol 3.0 (ALPN edgedb-binary). There is nothing here by HTTP.";
 const NOT_POSTGRESQL: &str =
     "this port serves Gel's clients; PostgreSQL's connect elsewhere (listen)";
