@@ -117,6 +117,7 @@ impl Conversation {
                 match self.first_word(backend, rest) {
                     FirstWord::Awaited => break Relayed::All,
                     FirstWord::Demoted => break Relayed::Demoted,
+                    FirstWord::Farewell => {} // it is not passed on
                     FirstWord::Other => self.kept.forget(),
                 }
             }

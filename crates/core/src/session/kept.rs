@@ -65,6 +65,8 @@ pub(super) enum FirstWord {
     Awaited,
     /// The node refuses to write.
     Demoted,
+    /// The connection ends, and with no word of an answer before.
+    Farewell,
     /// Anything else.
     Other,
 }
@@ -100,6 +102,9 @@ impl Conversation {
     ///
     /// What comes before an error ([`tag::PARSE_COMPLETE`] and its kin) is short and comes with it.
     pub(super) fn first_word(&self, backend: &BackendState, mut input: &[u8]) -> FirstWord {
+        if let Some(word) = farewell(input) {
+            return word;
+        }
         if !self.kept.whole || self.transaction != Transaction::None || !self.is_one_whole() {
             return FirstWord::Other;
         }
@@ -152,6 +157,19 @@ impl Conversation {
         }
         ends == 1 && undone && self.pipeline.open.is_none()
     }
+}
+
+/// What an answer that begins with an error is, if that ends the connection or is not all there.
+fn farewell(input: &[u8]) -> Option<FirstWord> {
+    let header = frame::header(input).ok().flatten()?;
+    if header.tag != tag::ERROR || header.total() > WHOLE_MESSAGE_BYTES_MAX {
+        return None;
+    }
+    let Some(body) = input.get(Header::BYTES..header.total()) else {
+        return Some(FirstWord::Awaited);
+    };
+    let severity = ErrorFields::parse(body).ok()?.severity();
+    matches!(severity, Severity::Fatal | Severity::Panic).then_some(FirstWord::Farewell)
 }
 
 /// Whether an `ErrorResponse` says that its node does not take writes.

@@ -49,6 +49,26 @@ fn a_reset_lost_on_its_way_has_done_all_there_was_to_do() {
 }
 
 #[test]
+fn a_reset_that_a_shutdown_answers_has_done_all_there_was_to_do() {
+    check(&format!(
+        "> Q:{ASYNCPG} | lease
+         lease                                 | => Q:{ASYNCPG}
+         < F:57P01                             | T / D: / C:SELECT 1 / C:CLOSE CURSOR ALL / C:UNLISTEN / C:RESET / Z:I lost(the backend ended the connection: 57P01 words of the backend)
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:SELECT 1"
+    ));
+    // What is more than a reset is told as before, and so is what was answered in part.
+    check(&format!(
+        "> Q:RESET ALL; DELETE FROM t          | lease
+         lease                                 | => Q:RESET ALL; DELETE FROM t
+         < F:57P01                             | E:08007 / Z:I lost(the backend ended the connection: 57P01 words of the backend)
+         > Q:{ASYNCPG} | lease
+         lease                                 | => Q:{ASYNCPG}
+         < T / F:57P01                         | T / E:08007 / Z:I lost(the backend ended the connection: 57P01 words of the backend)"
+    ));
+}
+
+#[test]
 fn what_is_more_than_a_reset_is_told_as_it_is() {
     check(
         "> Q:RESET ALL; DELETE FROM t          | lease
