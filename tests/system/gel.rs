@@ -171,18 +171,37 @@ fn rust_finds_what_it_expects() {
 
 #[test]
 fn transactions_carry_on_when_the_leader_is_killed() {
-    run_within(TEST_MAX, carry_on(Fault::Kill, Duration::from_secs(3)));
+    run_within(TEST_MAX, carry_on(Fault::Kill, Duration::from_secs(3), &KEEPERS));
 }
 
 #[test]
 fn transactions_carry_on_when_the_leader_freezes() {
-    run_within(TEST_MAX, carry_on(Fault::Freeze, Duration::from_secs(2)));
+    run_within(TEST_MAX, carry_on(Fault::Freeze, Duration::from_secs(2), &KEEPERS));
 }
 
-/// All languages at once, through one real failover, with the hold that is there by default.
-async fn carry_on(fault: Fault, away: Duration) -> Result<()> {
+#[test]
+fn transactions_of_go_carry_on_when_the_leader_is_killed() {
+    run_within(TEST_MAX, carry_on(Fault::Kill, Duration::from_secs(3), &[Language::Go]));
+}
+
+#[test]
+fn transactions_of_go_carry_on_when_the_leader_freezes() {
+    run_within(TEST_MAX, carry_on(Fault::Freeze, Duration::from_secs(2), &[Language::Go]));
+}
+
+/// Clients whose pools keep their connections. gel-go's has room for one that is idle and closes
+/// all others whenever nobody waits for them, in good times too.
+const KEEPERS: [Language; 3] = [Language::Python, Language::Node, Language::Rust];
+
+/// How many clients have gone. Pools may grow meanwhile: in an outage everybody waits at once.
+fn ended(status: &Value) -> u64 {
+    number(status, "accepted_total").saturating_sub(number(status, "clients"))
+}
+
+/// These languages at once, through one real failover, with the hold that is there by default.
+async fn carry_on(fault: Fault, away: Duration, languages: &[Language]) -> Result<()> {
     let present: Vec<_> =
-        Language::ALL.into_iter().filter(|language| language.command().is_ok()).collect();
+        languages.iter().copied().filter(|language| language.command().is_ok()).collect();
     if present.is_empty() {
         return Err(Error::Skip("none of Gel's clients can be set up".to_owned()));
     }
@@ -198,14 +217,16 @@ async fn carry_on(fault: Fault, away: Duration) -> Result<()> {
         speaker.has_said("running", BASICS_MAX).await;
     }
     sleep(Duration::from_secs(2)).await;
-    let before = number(&scene.status().await, "accepted_total");
+    let before = ended(&scene.status().await);
     scene.strike(fault).await?;
     sleep(away).await;
     scene.succeed().await?;
     scene.until_led_by(1).await;
     sleep(Duration::from_secs(2)).await;
     let after = scene.status().await;
-    assert_eq!(number(&after, "accepted_total"), before, "somebody had to connect again");
+    if present.iter().all(|language| KEEPERS.contains(language)) {
+        assert_eq!(ended(&after), before, "a client's connection has ended");
+    }
     let rows = scene.cluster.node(1).sql("SELECT key FROM ledger").await?;
     let at_least = rows.len();
     let mut acknowledged = BTreeSet::new();
@@ -229,8 +250,9 @@ async fn carry_on(fault: Fault, away: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Takes a program's books. No error has reached it, but for the one of which gel-tokio's own loop
-/// never takes a retry: a COMMIT whose transaction was lost before it was sent.
+/// Takes a program's books. No error has reached it, but for those that gel-tokio's own loop never
+/// takes for a reason to begin again, since they come at COMMIT: a transaction that was lost before
+/// it was sent, and one that PostgreSQL refuses for another that is serializable too.
 fn judge(
     speaker: &Speaker,
     language: Language,
@@ -245,7 +267,11 @@ fn judge(
     let errors = ledger.get("errors").and_then(Value::as_array).cloned().unwrap_or_default();
     let known = |error: &Value| {
         language == Language::Rust
-            && error.as_str().is_some_and(|text| text.contains("rolled back with its backend"))
+            && error.as_str().is_some_and(|text| {
+                ["rolled back with its backend", "could not serialize access due to read/write"]
+                    .iter()
+                    .any(|words| text.contains(words))
+            })
     };
     let unexpected: Vec<_> = errors.iter().filter(|error| !known(error)).collect();
     assert!(unexpected.is_empty(), "{}: {unexpected:#?}", speaker.name);

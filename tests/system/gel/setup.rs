@@ -38,8 +38,6 @@ pub(crate) enum Language {
 }
 
 impl Language {
-    pub(crate) const ALL: [Self; 4] = [Self::Python, Self::Node, Self::Go, Self::Rust];
-
     const fn name(self) -> &'static str {
         match self {
             Self::Python => "python",
