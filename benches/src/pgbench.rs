@@ -142,8 +142,10 @@ fn spawn(pgbench: &Path, load: &Load, target: &Running, directory: &Path) -> Res
     let (out, errors) = made.map_err(|source| io("making a file for pgbench's words", source))?;
     let mut command = std::process::Command::new(pgbench);
     let threads = if load.clients >= TWO_THREADS_FROM { "2" } else { "1" };
-    // It measures from when all are connected, and a little less than it runs.
-    let seconds = load.time.as_secs() + 1 + u64::from(load.time.subsec_nanos() > 0);
+    // It is measured from the first lines of its log on, which come by the page: late, where each
+    // transaction takes a login.
+    let lead_in = if load.reconnect { 6 } else { 1 };
+    let seconds = load.time.as_secs() + lead_in + u64::from(load.time.subsec_nanos() > 0);
     command
         .args(["--no-vacuum", "--log", "--protocol", load.protocol])
         .arg(format!("--log-prefix={}", directory.join("log").display()))
