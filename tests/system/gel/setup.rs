@@ -12,17 +12,33 @@ use everline_lab::{Error, Result};
 /// Longest time for one step: everything is fetched and compiled for the first time.
 const STEP_MAX: Duration = Duration::from_mins(10);
 
-/// With these words a step says that it could not reach its registry, or that the machine's tool
-/// is too old.
-const MACHINE: [&str; 8] = [
+/// With these words a step says that it could not reach its registry, or that the registry is out
+/// of order.
+const NO_REGISTRY: [&str; 16] = [
     "could not resolve",
     "name resolution",
     "dial tcp",
     "enotfound",
     "eai_again",
+    "econnrefused",
+    "econnreset",
+    "etimedout",
     "unreachable",
+    "connection refused",
+    "couldn't connect",
     "timed out",
+    "403 forbidden",
+    "bad gateway",
+    "service unavailable",
+    "too many requests",
+];
+
+/// With these that the machine's tool is too old, or not whole.
+const NO_TOOL: [&str; 4] = [
     "requires go >=",
+    "ensurepip is not available",
+    "requires a different python",
+    "no module named",
 ];
 
 /// One at a time: two tests may want the same.
@@ -64,7 +80,7 @@ impl Language {
 
 fn python(here: &Path, cache: &Path) -> Result<Command> {
     let program = cache.join("venv/bin/python");
-    let wanted = io(fs::read_to_string(here.join("requirements.txt")))?;
+    let wanted = version("python3")? + &io(fs::read_to_string(here.join("requirements.txt")))?;
     let stamp = cache.join("made-of");
     if !fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         let mut venv = Command::new("python3");
@@ -80,7 +96,7 @@ fn python(here: &Path, cache: &Path) -> Result<Command> {
 }
 
 fn node(here: &Path, cache: &Path) -> Result<Command> {
-    let lock = io(fs::read_to_string(here.join("package-lock.json")))?;
+    let lock = version("node")? + &io(fs::read_to_string(here.join("package-lock.json")))?;
     let made = fs::read_to_string(cache.join("made-of"));
     for file in ["package.json", "package-lock.json", "speak.js"] {
         io(fs::copy(here.join(file), cache.join(file)))?;
@@ -111,6 +127,15 @@ fn rust(here: &Path, cache: &Path) -> Result<Command> {
     Ok(Command::new(cache.join("debug/everline-gel-rust")))
 }
 
+/// What a tool says of its version; one that cannot be started is missing.
+fn version(tool: &str) -> Result<String> {
+    let output = Command::new(tool).arg("--version").stdin(Stdio::null()).output();
+    match output {
+        Ok(output) => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        Err(_) => Err(Error::Skip(format!("there is no {tool} on this machine"))),
+    }
+}
+
 /// Runs one step to its end.
 fn step(command: &mut Command) -> Result<()> {
     let what = command.get_program().to_string_lossy().into_owned();
@@ -130,7 +155,7 @@ fn step(command: &mut Command) -> Result<()> {
         if waited >= STEP_MAX {
             let _: std::io::Result<()> = child.kill();
             let _: std::io::Result<_> = child.wait();
-            return Err(Error::Late { what, within: STEP_MAX });
+            return Err(Error::Skip(format!("{what} is not done within {STEP_MAX:?}")));
         }
         std::thread::sleep(pause);
         waited += pause;
@@ -138,15 +163,31 @@ fn step(command: &mut Command) -> Result<()> {
     if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&fs::read(&log).unwrap_or_default()).into_owned();
+    Err(judge(what, &String::from_utf8_lossy(&fs::read(&log).unwrap_or_default())))
+}
+
+/// Whether what a step said is the machine's fault or ours.
+fn judge(what: String, said: &str) -> Error {
     let lower = said.to_lowercase();
-    if MACHINE.iter().any(|words| lower.contains(words)) {
-        return Err(Error::Skip(format!("{what}: {}", said.lines().next().unwrap_or_default())));
+    if NO_REGISTRY.iter().chain(&NO_TOOL).any(|words| lower.contains(words)) {
+        return Error::Skip(format!("{what}: {}", said.lines().next().unwrap_or_default()));
     }
     let from = said.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
-    Err(Error::Failed { what, detail: said.get(from..).unwrap_or_default().to_owned() })
+    Error::Failed { what, detail: said.get(from..).unwrap_or_default().to_owned() }
 }
 
 fn io<T>(result: std::io::Result<T>) -> Result<T> {
     result.map_err(|source| Error::Io { what: "setting up Gel's clients".to_owned(), source })
+}
+
+#[test]
+fn what_a_step_says_is_judged() {
+    let skips = |said: &str| matches!(judge("step".to_owned(), said), Error::Skip(_));
+    assert!(skips("go: go.mod requires go >= 1.25.0 (running go 1.19)"));
+    assert!(skips("npm error code ENOTFOUND"));
+    assert!(skips("npm error code ECONNREFUSED"));
+    assert!(skips("[Errno -3] Temporary failure in name resolution"));
+    assert!(skips("error: [6] Could not resolve host: index.crates.io"));
+    assert!(!skips("main.go:1: undefined: gel"));
+    assert!(!skips("error[E0425]: cannot find value `key`"));
 }
