@@ -7,6 +7,7 @@
 //! each.
 
 pub mod exhaustive;
+pub mod fleet;
 
 mod client;
 mod dice;
