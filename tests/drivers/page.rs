@@ -29,7 +29,7 @@ again and writes this page anew, and `cargo verify` runs it each time.
 * Do not retry on `08007`: look whether the row is there.
 * Let pools try their connections as they like: an empty query, as most send, is answered while
   there is no leader, and so is what they reset a session with. `SELECT 1` is held like any
-  statement.
+  statement, and sent again when it was in flight.
 * Keep a pool's and a statement's timeouts longer than `failover_hold`.
 
 ## Settings
@@ -56,12 +56,8 @@ const END: &str = "
   opens another; that is its *given up*. `pool.connect()` and `client.release()` do not.
 * **HikariCP** gives a connection up on every code of class 08: the one whose statement was in flight
   goes with its `08007`.
-* **asyncpg** resets a connection when it is released, by several statements at once. Where that is
-  refused or lost, the connection is given up, and the error of the reset is seen in place of one
-  inside `async with pool.acquire()`: catch errors inside that block, not around it.
-* **asyncpg, Django** with `failover_hold = 0s`: what asyncpg resets connections with, and the
-  `SELECT 1` that Django tries them with, are refused then like any statement, and the connection is
-  given up. With a hold they wait.
+* **Django** with `failover_hold = 0s`: the `SELECT 1` that it tries connections with is refused then
+  like any statement, and the connection is given up. With a hold it waits, or is sent again.
 * **cockroach-go**: `ExecuteTx` ignores the error of `COMMIT`, because on CockroachDB the `RELEASE`
   before it has committed already. On PostgreSQL it has not, with Everline or without: a lost commit
   is reported as success (this suite saw it). `ExecuteInTx` with a `Tx` that keeps the error is safe;

@@ -63,7 +63,7 @@ pub(crate) enum GivesUp {
     Nothing,
     /// In the shortcut, the connection of every error.
     InTheShortcut,
-    /// In its pool, the connection of a statement, or of a reset, whose outcome is unknown.
+    /// In its pool, the connection of a statement whose outcome is unknown.
     WhenUnknown,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Driver {
     pub(crate) program: &'static str,
     pub(crate) shapes: &'static [Shape],
     pub(crate) gives_up: GivesUp,
-    /// Whether it also gives up those whose probe or reset is refused, which needs a hold of 0 s.
+    /// Whether it also gives up those whose probe is refused, which needs a hold of 0 s.
     pub(crate) probes: bool,
     /// What repeats its transactions.
     pub(crate) helper: &'static str,
@@ -133,8 +133,8 @@ pub(crate) const ROSTER: &[Driver] = &[
         language: Language::Python,
         program: "with_asyncpg.py",
         shapes: ALL,
-        gives_up: GivesUp::WhenUnknown,
-        probes: true,
+        gives_up: GivesUp::Nothing,
+        probes: false,
         helper: "a loop of your own around `conn.transaction()`, on `SerializationError`",
         settings: "none: its statement cache may stay on",
         errors: "`SerializationError`; `TransactionResolutionUnknownError`",
@@ -160,8 +160,7 @@ pub(crate) const ROSTER: &[Driver] = &[
         gives_up: GivesUp::Nothing,
         probes: true,
         helper: "`pgtransaction.atomic(retry=n)` of django-pgtransaction",
-        settings: "`OPTIONS = {\"options\": \"-c TimeZone=UTC\"}`, its `TIME_ZONE`: else it calls \
-                   `set_config()`; `CONN_MAX_AGE = None` or its own pool, `CONN_HEALTH_CHECKS = True`",
+        settings: "`CONN_MAX_AGE = None` or its own pool, `CONN_HEALTH_CHECKS = True`",
         errors: "`OperationalError`; the connection is tried at the end of the request, and kept",
     },
     Driver {

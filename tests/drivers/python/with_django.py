@@ -25,8 +25,6 @@ settings.configure(
             "CONN_HEALTH_CHECKS": True,
             "OPTIONS": {
                 "sslmode": "disable",
-                # Settings.TIME_ZONE: where the server says so already, Django needs no set_config().
-                "options": "-c TimeZone=UTC",
                 **({"pool": {"min_size": 4, "max_size": 4}} if shape == "pool" else {}),
             },
         }
