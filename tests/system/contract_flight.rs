@@ -6,7 +6,7 @@ use everline_lab::{Error, Result};
 use tokio::time::Instant;
 
 use crate::scene::{Fault, STATUS_MAX, Scene, is_available, number, run};
-use crate::seat::Seat;
+use crate::seat::{ONE, Seat};
 
 /// The backend process that serves this client's open transaction.
 async fn process(seat: &mut Seat) -> String {
@@ -86,6 +86,41 @@ fn the_end_of_an_idle_backend_is_noticed_by_nobody() {
         assert_eq!(number(&status, "epoch"), 1, "{status:#}");
         assert_eq!(number(&status, "retryable_total"), 0, "{status:#}");
         assert_eq!(number(&status, "unknown_total"), 0, "{status:#}");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_probe_in_flight_is_answered_by_the_next_leader() {
+    run(async {
+        let arguments = ["--failover-hold", "30s"];
+        let mut scene = Scene::adaptive(Fault::Freeze, &arguments).await?;
+        let mut simple = Seat::app("probes", scene.address()).await;
+        let mut prepared = Seat::app("probes by a prepared statement", scene.address()).await;
+        let mut lost = Seat::app("probes with two statements", scene.address()).await;
+        prepared.ask("P:probe:SELECT 1 / S", "1 / Z[I]").await;
+        // At the same time, so that there is a connection for each.
+        for seat in [&mut simple, &mut prepared, &mut lost] {
+            seat.say("Q:SELECT 1 FROM pg_sleep(0.5)").await;
+        }
+        for seat in [&mut simple, &mut prepared, &mut lost] {
+            seat.hears(ONE).await;
+        }
+        scene.strike(Fault::Freeze).await?;
+        // The heartbeat takes a second and more to notice: these are sent.
+        simple.say("Q:SELECT 1").await;
+        prepared.say("B::probe / E: / S").await;
+        lost.say("Q:SELECT 1; SELECT 1").await;
+        scene.until("an outage", |status| !is_available(status)).await;
+        assert_eq!(number(&scene.status().await, "held"), 0, "they are in flight");
+        scene.succeed().await?;
+        simple.hears(ONE).await;
+        prepared.hears("2 / D[1] / C[SELECT 1] / Z[I]").await;
+        lost.hears("E:unknown / Z[I]").await;
+        for mut seat in [simple, prepared, lost] {
+            seat.is_served().await;
+            seat.is_silent().await;
+        }
         Ok(())
     });
 }

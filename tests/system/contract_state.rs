@@ -145,7 +145,7 @@ fn the_codes_for_rails_are_what_its_clients_hear() {
         transaction.ask("Q:BEGIN / Q:SELECT 1", &begun).await;
         flight.is_served().await;
         cluster.primary_mut().freeze();
-        flight.say("Q:SELECT 1").await;
+        flight.say("Q:SELECT 2").await;
         tokio::time::sleep(Duration::from_millis(100)).await;
         cluster.primary_mut().kill9();
         flight.hears("E:unknown / Z[I]").await;

@@ -255,6 +255,47 @@ fn listeners_hear_before_and_after_a_failover() {
 }
 
 #[test]
+fn a_plan_that_is_out_of_date_is_made_anew() {
+    run(async {
+        let arguments = ["--max-backend-connections", "5"];
+        let scene = Scene::adaptive(Fault::Kill, &arguments).await?;
+        scene.prepare("CREATE TABLE t (n int); INSERT INTO t VALUES (1)").await?;
+        let mut knows = Seat::app("knows the columns", scene.address()).await;
+        let mut comes = Seat::app("prepares what others have", scene.address()).await;
+        let mut begins = Seat::app("in a transaction", scene.address()).await;
+        let prepare = "P:a:SELECT * FROM t / D:S:a / B::a / E: / S";
+        let answer = "1 / t / T[n] / 2 / D[1] / C[SELECT 1] / Z[I]";
+        for seat in [&mut knows, &mut begins] {
+            seat.ask(prepare, answer).await;
+        }
+        // Every connection has the plan.
+        let mut busy = Vec::new();
+        for _ in 0..3 {
+            busy.push(occupy(&scene).await);
+            knows.ask("B::a / E: / S", "2 / D[1] / C[SELECT 1] / Z[I]").await;
+        }
+        for seat in busy {
+            release(seat).await;
+        }
+        scene.prepare("ALTER TABLE t ADD COLUMN more int").await?;
+        let told = "E[0A000 \"cached plan must not change result type\"]";
+        begins.ask("Q:BEGIN", "C[BEGIN] / Z[T]").await;
+        begins.ask("B::a / D:P: / E: / S", &format!("{told} / Z[E]")).await;
+        begins.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
+        let answer = "1 / t / T[n,more] / 2 / D[1,NULL] / C[SELECT 1] / Z[I]";
+        comes.ask(prepare, answer).await;
+        // Who describes the rows that it asks for cannot be misled.
+        begins.ask("B::a / D:P: / E: / S", "2 / T[n,more] / D[1,NULL] / C[SELECT 1] / Z[I]").await;
+        for _ in 0..5 {
+            comes.ask("C:S:a / S", "3 / Z[I]").await;
+            comes.ask(prepare, answer).await;
+        }
+        comes.is_silent().await;
+        Ok(())
+    });
+}
+
+#[test]
 fn a_listener_that_says_nothing_listens_on_the_new_leader() {
     run(silent_listener(&[]));
 }

@@ -54,6 +54,17 @@ impl Session {
             sent: Vec::new(),
         }
     }
+
+    /// What was sent and not answered is to be offered again.
+    fn take_back(&mut self) {
+        let mut bytes = self.conversation.take_back();
+        let mut again = VecDeque::new();
+        while let Ok(Some(header)) = frame::header(&bytes) {
+            again.push_back(bytes.split_to(header.total()));
+        }
+        again.append(&mut self.input);
+        self.input = again;
+    }
 }
 
 impl World {
@@ -147,17 +158,11 @@ impl Owner {
             Relayed::Doubtful => self.suspect(world),
             Relayed::Demoted => {
                 world.figures.taken_back += 1;
-                let mut bytes = session.conversation.take_back();
+                session.take_back();
                 if world.mutation == Some(Mutation::AnswerAndRepeat) {
                     let codes = Policy::default().codes;
                     Refusal::NeverExecuted.write(&codes, &mut session.out.to_client);
                 }
-                let mut again = VecDeque::new();
-                while let Ok(Some(header)) = frame::header(&bytes) {
-                    again.push_back(bytes.split_to(header.total()));
-                }
-                again.append(&mut session.input);
-                session.input = again;
                 session.again = session.again.or(Some(world.now));
                 self.part(at, number, world)?;
             }
@@ -165,6 +170,7 @@ impl Owner {
                 session.conversation.backend_lost(&mut session.out.to_client);
                 self.part(at, number, world)?;
             }
+            Relayed::Stale => return Err("no table is ever altered".to_owned()),
             Relayed::Lost(loss) => return Err(format!("{loss}")),
         }
         self.digest(at, world)
@@ -198,7 +204,11 @@ impl Owner {
             let codes = Policy::default().codes;
             Refusal::TransactionLost.write(&codes, &mut session.out.to_client);
         }
-        session.conversation.backend_lost(&mut session.out.to_client);
+        if session.conversation.awaits_probe() {
+            session.take_back();
+        } else {
+            session.conversation.backend_lost(&mut session.out.to_client);
+        }
         self.digest(at, world)
     }
 

@@ -146,6 +146,8 @@ pub struct Conversation {
     pub(super) torn: bool,
     /// The backend has said something that makes its leadership doubtful.
     pub(super) doubtful: bool,
+    /// A connection had a plan that is out of date.
+    pub(super) stale: bool,
     /// The channels were on no connection for a while.
     pub(super) gap: bool,
     /// The next statement is answered when a connection wears the session's settings.
@@ -189,6 +191,7 @@ impl Conversation {
             streaming: 0,
             torn: false,
             doubtful: false,
+            stale: false,
             gap: false,
             dress_first: false,
             undressed: None,
@@ -338,6 +341,8 @@ impl Conversation {
         });
         if self.pipeline.is_empty() {
             self.kept.forget(); // answered here
+        } else if self.pipeline.is_answered() {
+            self.kept.answered();
         } else if matches!(step, Step::Taken(_)) && !fresh {
             self.kept.add(message);
         }

@@ -11,7 +11,7 @@ use everline_wire::tag::backend as tag;
 
 use super::backend_state::{BackendState, UNKNOWN_OWNER};
 use super::conversation::Conversation;
-use super::kept::FirstWord;
+use super::kept::{FirstWord, has_stale_plan};
 use super::pin::Pins;
 use super::pipeline::{Effects, Request, Segment};
 use super::settings::{Change, Key};
@@ -30,6 +30,9 @@ pub enum Relayed {
     Demoted,
     /// The connection must not be used any longer: call [`Conversation::backend_lost`].
     Lost(Loss),
+    /// It has a plan for a statement of the client whose columns have changed since, and nothing of
+    /// that has gone to the client: end the connection and call [`Conversation::take_back`].
+    Stale,
 }
 
 /// Why a backend connection is given up.
@@ -118,6 +121,7 @@ impl Conversation {
                     FirstWord::Awaited => break Relayed::All,
                     FirstWord::Demoted => break Relayed::Demoted,
                     FirstWord::Farewell => {} // it is not passed on
+                    FirstWord::Stale => break Relayed::Stale,
                     FirstWord::Other => self.kept.forget(),
                 }
             }
@@ -172,14 +176,8 @@ impl Conversation {
     pub(super) fn answer_due(&mut self, out: &mut BytesMut) {
         loop {
             match self.pipeline.first() {
-                Some(Request::ParseAnswered { .. }) => {
-                    self.kept.forget();
-                    backend::parse_complete(out);
-                }
-                Some(Request::CloseAnswered(_)) => {
-                    self.kept.forget();
-                    backend::close_complete(out);
-                }
+                Some(Request::ParseAnswered { .. }) => backend::parse_complete(out),
+                Some(Request::CloseAnswered(_)) => backend::close_complete(out),
                 Some(
                     Request::Parse { .. }
                     | Request::Bind { .. }
@@ -328,6 +326,11 @@ impl Conversation {
         if ours {
             return Action::Lost(Loss::Replay { message });
         }
+        if has_stale_plan(body) {
+            // A client that prepares it anew must not meet the same plan under the same name.
+            backend.spoiled = true;
+            self.stale = true;
+        }
         self.segment_fails(backend);
         Action::Forward
     }
@@ -405,6 +408,7 @@ impl Conversation {
 
     /// ReadyForQuery: what the segment changed is in force, staged, or gone.
     fn segment_ends(&mut self, status: TransactionStatus, backend: &mut BackendState) -> Action {
+        self.kept.ended();
         let before = self.transaction.status();
         let failed = std::mem::take(&mut self.pipeline.failed);
         self.copy_in = false;
@@ -432,6 +436,12 @@ impl Conversation {
             self.tally.transactions = self.tally.transactions.saturating_add(1);
         }
         Action::Forward
+    }
+
+    /// Whether a connection had a plan that is out of date, since this was last asked: those beside
+    /// it have it too.
+    pub fn take_stale(&mut self) -> bool {
+        std::mem::take(&mut self.stale)
     }
 
     fn settle_settings(

@@ -5,7 +5,7 @@ use bytes::{Buf, BytesMut};
 use everline_wire::fields::{ErrorFields, Severity};
 use everline_wire::frame::{self, Header};
 use everline_wire::sqlstate::SqlState;
-use everline_wire::tag::backend as tag;
+use everline_wire::tag::{backend as tag, frontend};
 
 use super::backend_state::BackendState;
 use super::conversation::{Conversation, Incoming};
@@ -22,7 +22,16 @@ pub(super) struct Kept {
     pins: Pins,
     /// All of them are here, and the client has heard nothing of their answer.
     whole: bool,
+    /// The client prepares or describes what it runs in the same segment, and believes nothing
+    /// about its columns.
+    described: bool,
+    /// How often they were taken back.
+    taken_back: u32,
 }
+
+/// How often a segment is taken back because of a plan, or of a connection that ended: more than
+/// that, and these are not what is wrong.
+const TAKEN_BACK_MAX: u32 = 100;
 
 impl Kept {
     /// Begins anew with a message that was sent while nothing was owed.
@@ -30,6 +39,7 @@ impl Kept {
         self.bytes.clear();
         self.pins = pins;
         self.whole = pins.unreplayable().is_none();
+        self.described = false;
         self.add(message);
     }
 
@@ -37,6 +47,7 @@ impl Kept {
     pub(super) fn add(&mut self, message: &Incoming<'_>) {
         let total = self.bytes.len().saturating_add(Header::BYTES + message.body.len());
         self.whole &= !message.is_cut() && total <= KEPT_BYTES_MAX;
+        self.described |= matches!(message.tag, frontend::PARSE | frontend::DESCRIBE);
         if self.whole {
             message.forward(&mut self.bytes);
         }
@@ -45,6 +56,16 @@ impl Kept {
     /// The messages.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// All of them are answered, by us: no backend has seen any.
+    pub(super) fn answered(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// The segment has come to its end.
+    pub(super) const fn ended(&mut self) {
+        self.taken_back = 0;
     }
 
     /// Whether they can be taken back.
@@ -67,6 +88,8 @@ pub(super) enum FirstWord {
     Demoted,
     /// The connection ends, and with no word of an answer before.
     Farewell,
+    /// The connection has a plan that is out of date.
+    Stale,
     /// Anything else.
     Other,
 }
@@ -78,9 +101,36 @@ impl Conversation {
         let (requests, _, _) = self.pipeline.take();
         self.unsay(requests.iter());
         self.portals.clear();
+        self.gap |= self.listens();
         self.pins = self.kept.pins;
+        self.kept.taken_back = self.kept.taken_back.saturating_add(1);
         self.kept.forget();
         self.kept.bytes.split()
+    }
+
+    /// Whether all that is owed is a `SELECT 1`, of whose answer the client has heard nothing: it
+    /// has the same answer everywhere, so it may be [taken back](Self::take_back) from a connection
+    /// that is lost.
+    #[must_use]
+    pub fn awaits_probe(&self) -> bool {
+        let probes = |request: &Request| match request {
+            Request::Sync(segment) | Request::Query(segment) => segment.is_probe(),
+            Request::Parse { .. }
+            | Request::ParseAnswered { .. }
+            | Request::Bind { .. }
+            | Request::DescribeStatement
+            | Request::DescribePortal
+            | Request::Execute(_)
+            | Request::Close { .. }
+            | Request::CloseAnswered(_)
+            | Request::Ours
+            | Request::Dress(_) => false,
+        };
+        self.kept.whole
+            && self.kept.taken_back < TAKEN_BACK_MAX
+            && self.transaction == Transaction::None
+            && self.is_one_whole()
+            && self.pipeline.requests().any(probes)
     }
 
     /// Whether a first statement was sent of whose answer nothing is known.
@@ -126,6 +176,10 @@ impl Conversation {
             let Some(body) = input.get(Header::BYTES..header.total()) else {
                 return FirstWord::Awaited;
             };
+            if header.tag == tag::ERROR && has_stale_plan(body) {
+                let heals = self.kept.described && self.kept.taken_back < TAKEN_BACK_MAX;
+                return if heals { FirstWord::Stale } else { FirstWord::Other };
+            }
             if header.tag == tag::ERROR {
                 let demoted = refuses_to_write(body) && !self.is_read_only(backend);
                 return if demoted { FirstWord::Demoted } else { FirstWord::Other };
@@ -170,6 +224,15 @@ fn farewell(input: &[u8]) -> Option<FirstWord> {
     };
     let severity = ErrorFields::parse(body).ok()?.severity();
     matches!(severity, Severity::Fatal | Severity::Panic).then_some(FirstWord::Farewell)
+}
+
+/// Whether an `ErrorResponse` says that a statement's columns are others than when it was prepared:
+/// the message is in the server's language, the routine is not.
+pub(super) fn has_stale_plan(body: &[u8]) -> bool {
+    ErrorFields::parse(body).is_ok_and(|fields| {
+        fields.code() == SqlState::FEATURE_NOT_SUPPORTED
+            && fields.get(b'R') == Some(&b"RevalidateCachedQuery"[..])
+    })
 }
 
 /// Whether an `ErrorResponse` says that its node does not take writes.

@@ -165,3 +165,112 @@ fn ties_that_were_never_made_do_not_hold() {
          < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I release",
     );
 }
+
+#[test]
+fn a_plan_that_is_out_of_date_is_made_anew_unseen_by_the_client() {
+    // The connection has it from another client: this one has never heard of other columns.
+    check(
+        "> P:a:SELECT * FROM t                 | lease
+         lease                                 | => P:#1:SELECT * FROM t
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > C:S:a / S                           | 3 / Z:I
+         > P:b:SELECT * FROM t                 | lease
+         lease old                             | 1
+         > B::b / D:P: / E: / S                | => B::#1 / D:P: / E: / S
+         < W                                   | stale lease
+         lease                                 | => P:#1:SELECT * FROM t / B::#1 / D:P: / E: / S
+         < 1 / 2 / T / D:1 / C:SELECT 1 / Z:I  | 2 / T / D:1 / C:SELECT 1 / Z:I release",
+    );
+    check(
+        "> P:a:SELECT * FROM t                 | lease
+         lease                                 | => P:#1:SELECT * FROM t
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > D:S:a                               | lease
+         lease old                             | => D:S:#1
+         > S                                   | => S
+         < W                                   | stale lease
+         lease                                 | => P:#1:SELECT * FROM t / D:S:#1 / S
+         < 1 / t / T / Z:I                     | t / T / Z:I release",
+    );
+}
+
+#[test]
+fn a_client_that_believes_to_know_the_columns_is_told() {
+    check(
+        "> P:a:SELECT * FROM t                 | lease
+         lease                                 | => P:#1:SELECT * FROM t
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > B::a                                | lease
+         lease old                             | => B::#1
+         > E: / S                              | => E: / S
+         < W / Z:I                             | E:0A000 / Z:I release",
+    );
+}
+
+#[test]
+fn in_a_transaction_a_plan_that_is_out_of_date_is_told() {
+    check(
+        "> P:a:SELECT * FROM t                 | lease
+         lease                                 | => P:#1:SELECT * FROM t
+         > S                                   | => S
+         < 1 / Z:I                             | 1 / Z:I release
+         > Q:BEGIN                             | C:BEGIN / Z:T
+         > D:S:a                               | lease
+         lease old                             | => Q:BEGIN / D:S:#1
+         > S                                   | => S
+         < C:BEGIN / Z:T / W / Z:E             | E:0A000 / Z:E",
+    );
+}
+
+#[test]
+fn a_probe_in_flight_is_sent_again() {
+    check(
+        "> Q:SELECT 1                          | lease
+         lease                                 | => Q:SELECT 1
+         lost                                  | lease
+         lease                                 | => Q:SELECT 1
+         < T / D:1 / C:SELECT 1 / Z:I          | T / D:1 / C:SELECT 1 / Z:I release",
+    );
+    check(
+        "> P:a:SELECT 1                        | lease
+         lease                                 | => P:#1:SELECT 1
+         > B::a / E: / S                       | => B::#1 / E: / S
+         < 1                                   |
+         lost                                  | lease
+         lease                                 | => P:#1:SELECT 1 / B::#1 / E: / S
+         < 1 / 2 / D:1 / C:SELECT 1 / Z:I      | 1 / 2 / D:1 / C:SELECT 1 / Z:I release",
+    );
+    // When there is no leader in time either, it is refused as what was never sent.
+    check(
+        "> Q:SELECT 1                          | lease
+         lease                                 | => Q:SELECT 1
+         lost                                  | lease
+         refuse                                | E:40001 / Z:I",
+    );
+}
+
+#[test]
+fn a_probe_that_is_more_than_one_is_lost_as_anything() {
+    check(
+        "> Q:SELECT 1                          | lease
+         lease                                 | => Q:SELECT 1
+         < T / D:1                             | T / D:1
+         lost                                  | E:08007 / Z:I
+         > Q:SELECT 1;SELECT 1                 | lease
+         lease                                 | => Q:SELECT 1;SELECT 1
+         lost                                  | E:08007 / Z:I
+         > P::SELECT 1                         | lease
+         lease                                 | => P::SELECT 1
+         > B:: / E: / S / Q:SELECT 1           | => B:: / E: / S / Q:SELECT 1
+         lost                                  | E:08007 / Z:I / E:08007 / Z:I",
+    );
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:SELECT 1                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 1
+         lost                                  | E:40001 / Z:E",
+    );
+}

@@ -79,6 +79,8 @@ impl Effects {
     pub const WORKS: Self = Self(128);
     /// It calls what may commit and then fail.
     pub const CALLS: Self = Self(256);
+    /// It holds `SELECT 1`.
+    pub const PROBES: Self = Self(512);
 
     /// Adds effects.
     pub const fn add(&mut self, other: Self) {
@@ -121,6 +123,9 @@ impl Segment {
         self.changes.extend(survey.changes.iter().cloned());
         if survey.discards {
             self.effects.add(Effects::DISCARDS);
+        }
+        if survey.probe {
+            self.effects.add(Effects::PROBES);
         }
         if survey.calls || survey.cut {
             self.effects.add(Effects::CALLS);
@@ -167,6 +172,12 @@ impl Segment {
         let splits = [Effects::BEGINS, Effects::COMMITS, Effects::ROLLS_BACK, Effects::FREE];
         let one = self.statements <= 1 || !splits.iter().any(|part| self.effects.has(*part));
         one && !self.effects.has(Effects::CALLS)
+    }
+
+    /// Whether it is a pool's question whether its connection works, and nothing else.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        self.statements == 1 && self.effects.has(Effects::PROBES)
     }
 
     /// The status after it, when it starts in `start` and nothing fails.

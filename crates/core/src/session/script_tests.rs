@@ -7,7 +7,8 @@
 //! not "taken".
 //!
 //! Messages: client `Q:sql P:name:sql B:portal:statement D:S:name D:P:name E:portal C:S:name S H
-//! d:data c f X`; backend `1 2 3 n t T D C:tag I s G H Z:I E:code N:code F:code S:name=value`.
+//! d:data c f X`; backend `1 2 3 n t T D C:tag I s G H Z:I E:code W N:code F:code
+//! S:name=value`, `W` being the error of a plan that is out of date.
 //! Statements named by a hash are shown as `#1`, `#2` in the order of their appearance.
 
 use std::fmt::Write as _;
@@ -86,8 +87,9 @@ impl Script {
             match self.conversation.relay(backend, &mut input, &mut self.out.to_client) {
                 Relayed::All => self.read = input, // what is awaited stands there again
                 Relayed::Doubtful => steps.push("doubtful".to_owned()),
-                Relayed::Demoted => {
-                    steps.push("demoted".to_owned());
+                refused @ (Relayed::Demoted | Relayed::Stale) => {
+                    let why = if refused == Relayed::Stale { "stale" } else { "demoted" };
+                    steps.push(why.to_owned());
                     self.backend = None;
                     let again = self.conversation.take_back();
                     steps.extend(self.offer_all(again));
@@ -133,6 +135,10 @@ impl Script {
             "lost" => {
                 self.read.clear();
                 self.backend = None;
+                if self.conversation.awaits_probe() {
+                    let again = self.conversation.take_back();
+                    return self.offer_all(again);
+                }
                 self.conversation.backend_lost(&mut self.out.to_client);
                 None
             }
@@ -280,6 +286,13 @@ fn backend_message(text: &str, out: &mut BytesMut) {
             backend::ready_for_query(out, status);
         }
         "E" => report(Severity::Error).error_response(out),
+        "W" => {
+            let fields =
+                b"SERROR\0VERROR\0C0A000\0Mwords of the backend\0RRevalidateCachedQuery\0\0";
+            out.put_u8(b'E');
+            out.put_u32(u32::try_from(fields.len() + 4).unwrap());
+            out.put_slice(fields);
+        }
         "F" => report(Severity::Fatal).error_response(out),
         "N" => report(Severity::Warning).notice_response(out),
         "S" => {

@@ -367,7 +367,9 @@ async fn wear(
                 conversation.relay(&mut backend.state, &mut backend.read, &mut out.to_client);
             match relayed {
                 Relayed::All | Relayed::Doubtful => {}
-                Relayed::Demoted | Relayed::Lost(_) => return Err(WearError::Lost),
+                Relayed::Demoted | Relayed::Stale | Relayed::Lost(_) => {
+                    return Err(WearError::Lost);
+                }
             }
         }
         match conversation.take_undressed() {

@@ -1,12 +1,12 @@
 //! One client from the end of its login to its goodbye: drives `core::session`.
 
 mod again;
+mod losing;
 mod parting;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use everline_core::limits::{INSPECT_BYTES_MAX, READ_BYTES};
@@ -15,7 +15,6 @@ use everline_core::session::{Conversation, Flow, Incoming, Loss, Output, Relayed
 use everline_wire::fields::{Report, Severity};
 use everline_wire::frame::{self, Header};
 use everline_wire::tag::frontend as tag;
-use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 
 use self::again::Again;
@@ -33,12 +32,6 @@ use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
 use crate::net::end::End;
 use crate::net::stream::Stream;
-
-/// How long a retired backend connection is read for words that are on their way.
-const LAST_WORDS_MAX: Duration = Duration::from_millis(5);
-
-/// The same, where the leader has announced its shutdown.
-const LAST_WORDS_IN_ORDER: Duration = Duration::from_secs(1);
 
 /// A session and all that it holds.
 #[derive(Debug)]
@@ -488,6 +481,7 @@ impl Session {
         match self.conversation.relay(state, read, &mut self.out.to_client) {
             Relayed::All => self.again = self.again.filter(|_| self.conversation.awaits_word()),
             Relayed::Demoted => self.turn_from_demoted(true),
+            Relayed::Stale => self.turn_from_stale(),
             Relayed::Lost(Loss::Demoted) => self.turn_from_demoted(false),
             Relayed::Doubtful => self.context.pools.reporter().suspect(backend.epoch),
             Relayed::Lost(loss) => {
@@ -498,42 +492,9 @@ impl Session {
                 self.lose();
             }
         }
-    }
-
-    /// The epoch is over: what the old leader has said already still counts.
-    ///
-    /// The runtime may not have seen it yet, so it is waited for, for a moment.
-    async fn last_words_of_backend(&mut self) {
-        // A leader that goes in order closes its connections itself, when it has said everything.
-        let in_order = self.context.pools.target().is_leaving();
-        let until = Instant::now() + if in_order { LAST_WORDS_IN_ORDER } else { LAST_WORDS_MAX };
-        while self.conversation.awaits_backend() {
-            let Some(lease) = &mut self.lease else { return };
-            let backend = lease.backend();
-            let read = timeout_at(until, backend.stream.read_buf(&mut backend.read)).await;
-            if !matches!(read, Ok(Ok(1..))) {
-                return;
-            }
-            let (state, read) = (&mut backend.state, &mut backend.read);
-            match self.conversation.relay(state, read, &mut self.out.to_client) {
-                Relayed::All | Relayed::Doubtful => {}
-                Relayed::Demoted => return self.turn_from_demoted(true),
-                Relayed::Lost(_) => return, // as it is about to be told
-            }
+        if self.conversation.take_stale() {
+            self.context.pools.replan(self.pool.id());
         }
-    }
-
-    /// The leased connection is gone: the client gets the answers that it is owed.
-    fn lose(&mut self) {
-        let Some(lease) = self.lease.take() else { return };
-        let _ = self.cancel.slot.detach();
-        lease.broken();
-        self.out.to_backend.clear();
-        self.backend_unflushed = false;
-        if self.rest.0 == Flow::Forward {
-            self.rest.0 = Flow::Discard;
-        }
-        self.conversation.backend_lost(&mut self.out.to_client);
     }
 
     fn release_if_done(&mut self) {

@@ -114,6 +114,8 @@ struct Pool {
     members: usize,
     /// What was opened before is closed when it is given back.
     renewed: Instant,
+    /// When it last was because of plans that were out of date.
+    replanned: Option<Instant>,
     /// No dial before this instant: the last one failed.
     not_before: Instant,
     /// The pause after the next failure.
@@ -350,6 +352,7 @@ impl Pools {
             parameters: Arc::default(),
             members: 1,
             renewed: Instant::now(),
+            replanned: None,
             not_before: Instant::now(),
             pause: DIAL_PAUSE_MIN,
             idle: Vec::new(),

@@ -1,4 +1,5 @@
-//! What was refused by a node that does not lead is sent again, to the next that says it does.
+//! What is sent again: what was refused by a node that does not lead, what met a plan that is out
+//! of date, and a probe that lost its connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -74,6 +75,23 @@ impl Session {
             }
             return;
         }
+        self.offer_again();
+    }
+
+    /// Ends the leased connection, which has a plan that is out of date, as those beside it have.
+    /// What was sent on it is offered again.
+    pub(super) fn turn_from_stale(&mut self) {
+        let Some(lease) = self.lease.take() else { return };
+        let _ = self.cancel.slot.detach();
+        lease.close();
+        self.out.to_backend.clear();
+        self.backend_unflushed = false;
+        self.context.pools.replan(self.pool.id());
+        self.offer_again();
+    }
+
+    /// What was sent and not answered is offered again, as if it had come just now.
+    pub(super) fn offer_again(&mut self) {
         let mut bytes = self.conversation.take_back();
         bytes.unsplit(std::mem::take(&mut self.input));
         self.input = bytes;
