@@ -3,7 +3,10 @@
 //! The programs in `tests/gel` say one line of JSON for each finding; what they do under load they
 //! do with `client.transaction()` and no retry of their own.
 
+mod hostile;
+mod raw;
 mod setup;
+mod wire;
 
 use std::collections::BTreeSet;
 use std::fs;

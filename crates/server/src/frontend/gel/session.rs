@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -230,24 +231,33 @@ impl Session {
         Next::Wait
     }
 
-    /// Writes what the client is owed; false when it is gone. A leased connection whose epoch ends
+    /// Writes what the client is owed; false when it is gone or has to go: one that asks and does
+    /// not read is ended by whatever ends one that is silent. A leased connection whose epoch ends
     /// meanwhile is given up.
     async fn write_to_client(&mut self) -> bool {
-        let ended = self.lease.as_mut().map(|lease| lease.backend().ended.clone());
-        let ended = async {
-            match &ended {
-                Some(ended) => ended.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
+        let may_end = self.ready.machine.status() == Status::Idle;
+        self.patience.note(false, !may_end, false);
+        let mut end = self.lease.as_mut().map(|lease| &mut lease.backend().end);
+        let (killed, draining) = (&mut self.killed, &mut self.draining);
         let (client, unflushed) = (&mut self.client, &mut self.client_unflushed);
+        let to_client = &mut self.to_client;
+        // An epoch that is over is not kept open by a client that does not read.
         let write = poll_fn(|context| {
-            pump::poll_write_all(client, &mut self.to_client, unflushed, context)
+            if end.as_mut().is_some_and(|end| end.poll(context).is_ready()) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(written) =
+                pump::poll_write_all(client, to_client, unflushed, context)
+            {
+                return Poll::Ready(Some(written.is_ok()));
+            }
+            let ends =
+                killed.poll(context).is_ready() || may_end && draining.poll(context).is_ready();
+            if ends { Poll::Ready(Some(false)) } else { Poll::Pending }
         });
-        let written = tokio::select! {
-            biased; // an epoch that is over is not kept open by a client that does not read
-            () = ended => None,
-            written = write => Some(written.is_ok()),
+        let written = match self.patience.deadline() {
+            None => write.await,
+            Some(at) => timeout_at(at, write).await.unwrap_or(Some(false)),
         };
         if written.is_none() {
             self.drop_lease();
