@@ -19,7 +19,7 @@ use crate::{Error, Result, during, ports};
 /// Longest time until it accepts connections, and until it has ended when told to.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longest time for one request to its HTTP listener.
-const HTTP: Duration = Duration::from_secs(5);
+const HTTP: Duration = Duration::from_secs(15);
 /// How often it is tried.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -211,7 +211,7 @@ impl Everline {
 /// Status code and body of one HTTP request.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Late`] after 5 s, [`Error::Failed`] when the answer is not HTTP.
+/// [`Error::Io`], [`Error::Late`] after 15 s, [`Error::Failed`] when the answer is not HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
     let what = || format!("GET http://{address}{path}");
     let asking = async {
