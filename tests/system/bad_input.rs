@@ -289,7 +289,7 @@ fn random_bytes_after_the_login_harm_nobody() {
 }
 
 /// Runs Everline to its end: the exit code, and what it said.
-async fn ends(launch: Launch) -> Result<(Option<i32>, String)> {
+pub(crate) async fn ends(launch: Launch) -> Result<(Option<i32>, String)> {
     let mut everline = launch.spawn()?;
     let until = Instant::now() + ANSWERED;
     loop {
@@ -305,7 +305,7 @@ async fn ends(launch: Launch) -> Result<(Option<i32>, String)> {
 }
 
 /// One sentence on one line that holds these words, exit code 2.
-fn assert_mistake(what: &str, (code, said): &(Option<i32>, String), words: &str) {
+pub(crate) fn assert_mistake(what: &str, (code, said): &(Option<i32>, String), words: &str) {
     assert_eq!(*code, Some(2), "{what}: {said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{what}: {said}");
     assert!(said.starts_with("everline: ") && said.contains(words), "{what}: {said}");

@@ -5,6 +5,7 @@
 
 mod change;
 mod figures;
+mod mistakes;
 mod outage;
 mod real;
 mod rights;

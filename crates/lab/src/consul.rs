@@ -40,6 +40,17 @@ pub enum Kind {
     Guarded,
 }
 
+/// What an agent needs to speak TLS: PEM files. Whoever connects has to show a certificate.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Who vouches for clients.
+    pub ca: PathBuf,
+    /// The agent's own certificate.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// A running agent, which is its own only server. It ends when dropped.
 #[derive(Debug)]
 pub struct Agent {
@@ -48,6 +59,7 @@ pub struct Agent {
     directory: PathBuf,
     http: SocketAddr,
     others: [u16; 3],
+    tls: Option<(u16, Tls)>,
     process: Option<Process>,
 }
 
@@ -58,6 +70,18 @@ impl Agent {
     /// [`Error::Skip`] without Consul, [`Error::Failed`] with its log when it ends,
     /// [`Error::Late`].
     pub async fn start(kind: Kind) -> Result<Self> {
+        Self::start_also_over(kind, None).await
+    }
+
+    /// As [`Agent::start`], with a second port for HTTPS.
+    ///
+    /// # Errors
+    /// See [`Agent::start`].
+    pub async fn start_with_tls(kind: Kind, tls: Tls) -> Result<Self> {
+        Self::start_also_over(kind, Some((ports::free_address()?.port(), tls))).await
+    }
+
+    async fn start_also_over(kind: Kind, tls: Option<(u16, Tls)>) -> Result<Self> {
         let program = find().await?.to_owned();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("consul{number}"));
@@ -65,7 +89,7 @@ impl Agent {
         let port = || ports::free_address().map(|address| address.port());
         let http = ports::free_address()?;
         let others = [port()?, port()?, port()?];
-        let mut agent = Self { kind, program, directory, http, others, process: None };
+        let mut agent = Self { kind, program, directory, http, others, tls, process: None };
         agent.start_again().await?;
         Ok(agent)
     }
@@ -131,6 +155,14 @@ impl Agent {
         add(&["-hcl", "performance { raft_multiplier = 1 }"]);
         add(&[&format!("-http-port={}", self.http.port()), &format!("-serf-lan-port={lan}")]);
         add(&[&format!("-serf-wan-port={wan}"), &format!("-server-port={server}")]);
+        if let Some((port, Tls { ca, cert, key })) = &self.tls {
+            add(&[&format!("-https-port={port}"), "-hcl"]);
+            let (ca, cert, key) = (ca.display(), cert.display(), key.display());
+            add(&[&format!(
+                "tls {{ https {{ ca_file = \"{ca}\" cert_file = \"{cert}\" key_file = \"{key}\" \
+                 verify_incoming = true }} }}"
+            )]);
+        }
         arguments
     }
 
@@ -138,6 +170,13 @@ impl Agent {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Where it speaks TLS, if it does.
+    #[must_use]
+    pub fn tls_address(&self) -> Option<SocketAddr> {
+        let (port, _) = self.tls.as_ref()?;
+        Some(SocketAddr::new(self.http.ip(), *port))
     }
 
     /// Its interface, with the right to do everything.

@@ -10,7 +10,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use super::self_signed;
@@ -258,7 +259,11 @@ pub fn http_client(
         None => system_roots()?,
     };
     let mut store = RootCertStore::empty();
-    store.add_parsable_certificates(roots);
+    let (usable, _) = store.add_parsable_certificates(roots);
+    if let (0, Some(path)) = (usable, ca) {
+        let problem = "holds no certificate that can be read".to_owned();
+        return Err(TlsError::File { what: "cacert", path: path.to_owned(), problem });
+    }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(&versions(TlsVersion::V1_2, TlsVersion::V1_3))
         .map_err(TlsError::Versions)?
@@ -301,7 +306,13 @@ fn certificates(path: &Path, what: &'static str) -> Result<Vec<CertificateDer<'s
 fn private_key(path: &Path, what: &'static str) -> Result<PrivateKeyDer<'static>, TlsError> {
     let wrong = |problem: String| TlsError::File { what, path: path.to_owned(), problem };
     private(path).map_err(wrong)?;
-    PrivateKeyDer::from_pem_file(path).map_err(|error| wrong(error.to_string()))
+    PrivateKeyDer::from_pem_file(path).map_err(|error| {
+        wrong(if matches!(error, pem::Error::NoItemsFound) {
+            "holds no private key, or an encrypted one".to_owned()
+        } else {
+            error.to_string()
+        })
+    })
 }
 
 /// libpq's rule: 0600 for a file of one's own, 0640 for one of root's.

@@ -88,12 +88,12 @@ pub enum ConsulError {
     #[error(transparent)]
     Resolve(#[from] ResolveError),
     /// The agent cannot be connected to.
-    #[error("cannot connect to the Consul agent {agent}: {source}")]
+    #[error("cannot connect to the Consul agent {agent}: {problem}")]
     Connect {
         /// The agent.
         agent: HostPort,
         /// Why not.
-        source: io::Error,
+        problem: String,
     },
     /// The connection failed, or what came was no HTTP.
     #[error("the connection to the Consul agent {agent} failed: {problem}")]
@@ -255,8 +255,8 @@ impl Consul {
         Ok(response)
     }
 
-    fn lost(&self, error: &hyper::Error) -> ConsulError {
-        ConsulError::Lost { agent: self.agent(), problem: error.to_string() }
+    fn lost(&self, error: &(dyn std::error::Error + 'static)) -> ConsulError {
+        ConsulError::Lost { agent: self.agent(), problem: root(error) }
     }
 
     async fn read(&self, response: Response<hyper::body::Incoming>) -> Result<Reply, ConsulError> {
@@ -264,10 +264,7 @@ impl Consul {
         let index = response.headers().get("x-consul-index");
         let index = index.and_then(|index| index.to_str().ok()?.parse().ok());
         let body = Limited::new(response.into_body(), CLUSTERDATA_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| ConsulError::Lost {
-            agent: self.agent(),
-            problem: error.to_string(),
-        })?;
+        let body = body.map_err(|error| self.lost(error.as_ref()))?;
         Ok(Reply { status, index, body: body.to_bytes() })
     }
 
@@ -276,7 +273,8 @@ impl Consul {
         let agent = self.agent();
         let deadline = Instant::now() + CONNECT_MAX;
         let addresses = self.resolver.addresses(&agent, deadline).await?;
-        let failed = |source| ConsulError::Connect { agent: agent.clone(), source };
+        let failed =
+            |error: io::Error| ConsulError::Connect { agent: agent.clone(), problem: root(&error) };
         let mut problem = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for address in addresses {
             let Address::Tcp(address) = address else { continue };
@@ -310,6 +308,43 @@ impl Consul {
             }
         });
         Ok(Open { sender, _driver: AbortOnDropHandle::new(driver) })
+    }
+}
+
+/// What is behind an error. What hyper says in front of it differs from time to time.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let root = causes.last().unwrap_or(error);
+    explained(root).map_or_else(|| root.to_string(), str::to_owned)
+}
+
+/// What to do about TLS's commonest refusals.
+fn explained(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    use rustls::{AlertDescription as Alert, CertificateError as Problem, Error, InvalidMessage};
+    let io = error.downcast_ref::<io::Error>()?.get_ref()?;
+    let tls = io.downcast_ref::<Error>()?;
+    if matches!(tls, Error::InvalidMessage(InvalidMessage::InvalidContentType)) {
+        Some("no TLS is spoken on this port; stolon+consul+http:// is without")
+    } else if matches!(
+        tls,
+        Error::InvalidCertificate(Problem::UnknownIssuer | Problem::BadSignature)
+    ) {
+        Some(
+            "no authority that cacert= trusts, or this system without it, has signed its \
+             certificate",
+        )
+    } else if matches!(
+        tls,
+        Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnknownCA
+                | Alert::HandshakeFailure
+        )
+    ) {
+        Some("it wants another certificate of ours, given by cert= and key=")
+    } else {
+        None
     }
 }
 

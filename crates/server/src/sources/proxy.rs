@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::complaints::Complaints;
 use super::consul::Consul;
 use super::registration::{Outcome, Registrar, new_uid};
 use super::status::SourceHandle;
@@ -77,6 +78,8 @@ pub struct Proxy {
     write_backoff: Backoff,
     /// Why the last write was denied.
     denied: String,
+    /// What was said about reads that failed.
+    complaints: Complaints,
     /// Since when everything is being closed.
     closing_since: Option<Instant>,
     rng: StdRng,
@@ -122,6 +125,7 @@ impl Proxy {
             write_at: Instant::now(),
             write_backoff: Backoff::new(Pace::SOURCE),
             denied: String::new(),
+            complaints: Complaints::default(),
             closing_since: None,
             rng: StdRng::from_rng(&mut rand::rng()),
         })
@@ -230,6 +234,7 @@ impl Proxy {
                         status.last_read = Some(look.sent);
                         if status.last_error.take().is_some() {
                             info!("Consul answers again");
+                            self.complaints.end();
                         }
                     }
                     if changed {
@@ -259,17 +264,15 @@ impl Proxy {
         Ok(observation)
     }
 
-    /// A read that says nothing: the fence stays where it is. Said once for each reason.
+    /// A read that says nothing: the fence stays where it is.
     async fn complain(&mut self, problem: String) {
-        let news = {
+        if self.complaints.is_news(&problem, Instant::now()) {
+            warn!("the cluster's data cannot be read: {problem}");
+        }
+        {
             let mut status = self.status.lock();
             status.read_errors_total += 1;
-            let news = status.last_error.as_ref() != Some(&problem);
-            status.last_error = Some(problem.clone());
-            news
-        };
-        if news {
-            warn!("the cluster's data cannot be read: {problem}");
+            status.last_error = Some(problem);
         }
         self.step(News::Tick).await;
     }

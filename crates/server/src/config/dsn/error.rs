@@ -1,5 +1,6 @@
 //! What can be wrong with a DSN.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// One mistake in a DSN, as one sentence that never shows a password.
@@ -27,19 +28,19 @@ pub enum DsnError {
     /// A parameter that nobody knows.
     #[error(
         "{place} is not a parameter of the backend DSN{}",
-        .nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+        .nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default()
     )]
     Unknown {
         /// The parameter's name where it may be shown, else its place.
         place: String,
         /// The known name that looks most like it.
-        nearest: Option<&'static str>,
+        nearest: Option<Cow<'static, str>>,
     },
     /// A parameter of libpq's that Everline does not do.
     #[error("the DSN parameter {name} is not supported: {reason}")]
     Unsupported {
         /// The parameter.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// Why, or what to do instead.
         reason: &'static str,
     },

@@ -1,5 +1,6 @@
 //! From parameters as text to a checked [`Dsn`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -51,6 +52,7 @@ impl Given {
                 && !name.is_empty()
                 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.".contains(&b));
             let nearest = known::nearest(name, PARAMETERS.iter().map(|known| known.name));
+            let nearest = nearest.map(Cow::Borrowed);
             return Err(match shown {
                 Shown::Name if word => DsnError::Unknown { place: name.to_owned(), nearest },
                 Shown::Name | Shown::Place => {
@@ -62,7 +64,7 @@ impl Given {
             Treatment::Read => self.set(parameter.name, value),
             Treatment::Ignored => {}
             Treatment::Refused(reason) => {
-                return Err(DsnError::Unsupported { name: parameter.name, reason });
+                return Err(DsnError::Unsupported { name: parameter.name.into(), reason });
             }
         }
         Ok(())
@@ -81,7 +83,7 @@ impl Given {
             match parameter.treatment {
                 Treatment::Refused(reason) => {
                     let name = parameter.variable.unwrap_or(parameter.name);
-                    return Err(DsnError::Unsupported { name, reason });
+                    return Err(DsnError::Unsupported { name: name.into(), reason });
                 }
                 // An address that belongs to another host's name would be wrong here.
                 Treatment::Read if parameter.name == "hostaddr" && names_host => {}
@@ -335,7 +337,7 @@ fn target(given: &Given) -> Result<TargetSessionAttrs, DsnError> {
         Some("read-write") => Ok(TargetSessionAttrs::ReadWrite),
         Some("primary") => Ok(TargetSessionAttrs::Primary),
         Some("read-only" | "standby" | "prefer-standby") => Err(DsnError::Unsupported {
-            name: "target_session_attrs",
+            name: "target_session_attrs".into(),
             reason: "Everline follows the leader; use any, read-write or primary",
         }),
         Some(_) => Err(value_error(

@@ -24,10 +24,11 @@ use std::path::PathBuf;
 
 use super::error::DsnError;
 use super::host::{Host, HostPort};
-use super::known::nearest;
+use super::known::{self, nearest};
 use super::read::{self, Given, Shown};
 use super::{Dsn, HOSTS_MAX, Surroundings, uri};
 use everline_wire::auth::secret::Secret;
+use rustls_pki_types::ServerName;
 
 /// Where Stolon keeps the cluster's data, and how it is read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -75,7 +76,16 @@ impl Stolon {
         surroundings: &Surroundings<'_>,
     ) -> Result<Option<(Self, Dsn)>, DsnError> {
         read::bounded(text)?;
-        let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return if ["stolon+", "stolon:"].iter().any(|start| text.starts_with(start)) {
+                Err(DsnError::Syntax(
+                    "a stolon DSN begins with stolon+consul+http:// or stolon+consul+https://"
+                        .to_owned(),
+                ))
+            } else {
+                Ok(None)
+            };
+        };
         if scheme != "stolon" && !scheme.starts_with("stolon+") {
             return Ok(None);
         }
@@ -88,8 +98,9 @@ impl Stolon {
         };
         let mut given = Given::default();
         let rest = uri::user_info(rest, &mut given)?;
+        let shown = if rest.contains('@') { Shown::Place } else { Shown::Name };
         let rest = uri::hosts(rest, &mut given)?;
-        stolon.agents = agents(given.take("host"), given.take("port"))?;
+        stolon.agents = agents(given.take("host"), given.take("port"), shown)?;
         let (path, query) = match rest.split_once('?') {
             Some((path, query)) => (path, Some(query)),
             None => (rest, None),
@@ -98,10 +109,11 @@ impl Stolon {
         let mut pair = [None, None];
         for (index, parameter) in query.into_iter().flat_map(|query| query.split('&')).enumerate() {
             if !parameter.is_empty() {
-                stolon.parameter(index, parameter, &mut pair, &mut given)?;
+                stolon.parameter(index, parameter, shown, &mut pair, &mut given)?;
             }
         }
         stolon.identity(pair)?;
+        stolon.names_fit_certificates()?;
         given.add_environment(surroundings)?;
         for elsewhere in ["host", "hostaddr", "port"] {
             drop(given.take(elsewhere)); // PGHOST and its like speak of other servers
@@ -114,6 +126,7 @@ impl Stolon {
         &mut self,
         index: usize,
         text: &str,
+        shown: Shown,
         pair: &mut [Option<PathBuf>; 2],
         given: &mut Given,
     ) -> Result<(), DsnError> {
@@ -127,7 +140,9 @@ impl Stolon {
                 "pghost and pgport have no place in a stolon DSN: the leader's address is what \
                  Stolon says",
             )),
-            (_, Some(parameter)) => given.add(parameter, value, Shown::Name, &place),
+            (_, Some(parameter)) if known::find(parameter).is_some() => {
+                given.add(parameter, value, shown, &place).map_err(with_prefix)
+            }
             ("prefix", _) => {
                 self.prefix = prefix(&value)?;
                 Ok(())
@@ -137,20 +152,24 @@ impl Stolon {
                 Ok(())
             }
             ("cacert", _) => {
-                self.with_tls("cacert")?.ca = Some(PathBuf::from(value));
+                self.with_tls("cacert")?.ca = Some(file("cacert", value)?);
                 Ok(())
             }
-            (file @ ("cert" | "key"), _) => {
-                self.with_tls(if file == "cert" { "cert" } else { "key" })?;
-                let [cert, key] = pair;
-                *(if file == "cert" { cert } else { key }) = Some(PathBuf::from(value));
+            ("cert", _) => {
+                self.with_tls("cert")?;
+                pair[0] = Some(file("cert", value)?);
+                Ok(())
+            }
+            ("key", _) => {
+                self.with_tls("key")?;
+                pair[1] = Some(file("key", value)?);
                 Ok(())
             }
             ("servername", _) => {
                 self.with_tls("servername")?.server_name = Some(value);
                 Ok(())
             }
-            (_, None) => Err(unknown(&name, place)),
+            (_, _) => Err(unknown(&name, place, shown)),
         }
     }
 
@@ -171,6 +190,26 @@ impl Stolon {
             }
         };
         Ok(())
+    }
+
+    /// What is looked for in a certificate has to be what can stand in one.
+    fn names_fit_certificates(&self) -> Result<(), DsnError> {
+        let Some(tls) = &self.tls else { return Ok(()) };
+        let fits = |name: &str| ServerName::try_from(name).is_ok();
+        match &tls.server_name {
+            Some(name) if !fits(name) => Err(DsnError::Value {
+                name: "servername",
+                problem: "has to be a host name or an address, as in Consul's certificate"
+                    .to_owned(),
+            }),
+            None if !self.agents.iter().all(|agent| fits(&agent.host.to_string())) => {
+                Err(DsnError::Conflict(
+                    "a Consul agent in the stolon DSN has a name that no certificate can hold: say \
+                     with servername= which name to look for",
+                ))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The path of a key of this cluster below Consul's `/v1/kv/`, percent-encoded.
@@ -207,40 +246,65 @@ fn tls(scheme: &str) -> Result<Option<ConsulTls>, DsnError> {
     }
 }
 
-fn agents(hosts: Option<String>, ports: Option<String>) -> Result<Vec<HostPort>, DsnError> {
+fn agents(
+    hosts: Option<String>,
+    ports: Option<String>,
+    shown: Shown,
+) -> Result<Vec<HostPort>, DsnError> {
     let hosts = hosts.unwrap_or_default();
     let hosts: Vec<&str> = hosts.split(',').collect();
     if hosts.len() > HOSTS_MAX {
         return Err(DsnError::Conflict("the stolon DSN names more than 64 Consul agents"));
     }
     let ports = ports.unwrap_or_default();
-    let mut ports = ports.split(',');
+    let ports = ports.split(',').chain(std::iter::repeat(""));
     let mut agents = Vec::with_capacity(hosts.len());
-    for host in hosts {
-        let host = if host.is_empty() { "127.0.0.1" } else { host };
+    for (index, (host, port)) in hosts.iter().zip(ports).enumerate() {
+        let entry =
+            if hosts.len() > 1 { format!("(number {}) ", index + 1) } else { String::new() };
         let wrong = |problem: &str| DsnError::Value {
             name: "the Consul agent in the stolon DSN",
-            problem: problem.to_owned(),
+            problem: format!("{entry}{problem}"),
+        };
+        let host = match *host {
+            "" if hosts.len() > 1 => return Err(wrong("is empty")),
+            "" => "127.0.0.1",
+            host if host.contains('@') => {
+                return Err(wrong("holds an @; within the user or the password it is written %40"));
+            }
+            host => host,
         };
         let host = Host::parse(host).map_err(wrong)?;
         if matches!(host, Host::Unix(_)) {
             return Err(wrong("is a directory; Consul is asked over TCP"));
         }
-        let port = read::port(ports.next().unwrap_or_default(), PORT);
-        let port = port.ok_or_else(|| {
-            wrong(
-                "has a port that is no number between 1 and 65535; a / or @ within the user or the \
-                 password is written %2F or %40",
-            )
-        })?;
-        agents.push(HostPort::new(host, port));
+        agents.push(HostPort::new(host, self::port(port, shown).map_err(wrong)?));
     }
     Ok(agents)
+}
+
+fn port(text: &str, shown: Shown) -> Result<u16, &'static str> {
+    read::port(text, PORT).ok_or(match shown {
+        Shown::Place => {
+            "has a port that is no number between 1 and 65535; a / or @ within the user or the \
+             password is written %2F or %40"
+        }
+        Shown::Name if text.contains(':') => {
+            "has more than one colon; an IPv6 address is written in brackets: [::1]:8500"
+        }
+        Shown::Name => "has a port that is no number between 1 and 65535",
+    })
 }
 
 fn cluster(path: &str) -> Result<String, DsnError> {
     let wrong = |problem: &str| Err(DsnError::Syntax(problem.to_owned()));
     let path = path.strip_prefix('/').unwrap_or(path);
+    if path.contains('@') {
+        return wrong(
+            "the stolon DSN has an @ in the cluster's name, where it is written %40; so it is, and \
+             a / is written %2F, within the user or the password",
+        );
+    }
     let name = uri::decode(path.strip_suffix('/').unwrap_or(path), "the cluster's name")?;
     if name.is_empty() {
         return wrong(
@@ -248,10 +312,24 @@ fn cluster(path: &str) -> Result<String, DsnError> {
              stolon+consul+http://localhost:8500/my-cluster",
         );
     }
+    if name.len() > NAME_BYTES_MAX {
+        return wrong("the cluster's name in the stolon DSN is longer than 256 bytes");
+    }
     if !is_segment(&name) {
-        return wrong("the cluster's name in the stolon DSN may not hold / or control characters");
+        return wrong(
+            "the cluster's name in the stolon DSN may not hold / or control characters, nor be . \
+             or ..",
+        );
     }
     Ok(name)
+}
+
+fn file(name: &'static str, value: String) -> Result<PathBuf, DsnError> {
+    if value.is_empty() {
+        let problem = "has to be the path of a PEM file".to_owned();
+        return Err(DsnError::Value { name, problem });
+    }
+    Ok(PathBuf::from(value))
 }
 
 fn prefix(value: &str) -> Result<String, DsnError> {
@@ -283,25 +361,32 @@ pub fn token(value: &str) -> Result<Secret, DsnError> {
     Ok(Secret::plain(token.to_owned()))
 }
 
-fn unknown(name: &str, place: String) -> DsnError {
-    const OWN: [&str; 9] = [
-        "prefix",
-        "token",
-        "cacert",
-        "cert",
-        "key",
-        "servername",
-        "pguser",
-        "pgpassword",
-        "pgdatabase",
-    ];
+/// A parameter that is refused, by the name that it has here.
+fn with_prefix(mut error: DsnError) -> DsnError {
+    if let DsnError::Unsupported { name, .. } = &mut error {
+        *name = format!("pg{name}").into();
+    }
+    error
+}
+
+fn unknown(name: &str, place: String, shown: Shown) -> DsnError {
+    const OWN: [&str; 6] = ["prefix", "token", "cacert", "cert", "key", "servername"];
     let word = name.len() <= 63
         && !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.".contains(&byte));
-    let place = if word { name.to_owned() } else { place };
+    let place = match shown {
+        Shown::Name if word => name.to_owned(),
+        Shown::Name | Shown::Place => place,
+    };
     // PostgreSQL's own names are the likeliest mistake: they want their prefix here.
-    let bare = OWN.into_iter().find(|own| own.strip_prefix("pg") == Some(name));
-    DsnError::Unknown { place, nearest: bare.or_else(|| nearest(name, OWN)) }
+    let places = ["host", "hostaddr", "port"];
+    let parameters = known::PARAMETERS.iter().map(|known| known.name).chain(["database"]);
+    let parameters = parameters.filter(|name| !places.contains(name));
+    let parameters: Vec<String> = parameters.map(|name| format!("pg{name}")).collect();
+    let parameters = || parameters.iter().map(String::as_str);
+    let bare = parameters().find(|known| known.strip_prefix("pg") == Some(name));
+    let nearest = bare.or_else(|| nearest(name, OWN.into_iter().chain(parameters())));
+    DsnError::Unknown { place, nearest: nearest.map(|name| name.to_owned().into()) }
 }
 
 #[cfg(test)]

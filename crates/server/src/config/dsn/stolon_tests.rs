@@ -101,6 +101,8 @@ fn each_mistake_is_one_sentence() {
         ("stolon://h/c", "Stolon's store has to be consul"),
         ("stolon+consul+ftp://h/c", "Consul is spoken to by"),
         ("stolon+consul+http+x://h/c", "Consul is spoken to by"),
+        ("stolon+consul+http:/h/c?pguser=u", "a stolon DSN begins with stolon+consul+http://"),
+        ("stolon:h/c", "a stolon DSN begins with stolon+consul+http://"),
         ("stolon+consul://h", "wants the cluster's name as its path"),
         ("stolon+consul://h/", "wants the cluster's name as its path"),
         ("stolon+consul://h/a/b", "may not hold /"),
@@ -108,12 +110,40 @@ fn each_mistake_is_one_sentence() {
         ("stolon+consul://h/..", "may not hold /"),
         ("stolon+consul://h/a%0Ab", "control characters"),
         ("stolon+consul://h/a%zz", "% without two hexadecimal digits"),
-        ("stolon+consul://h:x/a", "has a port that is no number"),
+        ("stolon+consul://h/a%8", "% without two hexadecimal digits"),
+        ("stolon+consul://h/a%00", "the cluster's name holds %00"),
+        ("stolon+consul://h/a%FF", "the cluster's name is not UTF-8"),
+        ("stolon+consul://h?pguser=a", "wants the cluster's name as its path"),
+        ("stolon+consul://u@d@h/a", "holds an @; within the user or the password"),
+        ("stolon+consul://h%zz/a", "a host in the URI has a %"),
+        ("stolon+consul://[::1/a", "has no closing bracket"),
+        ("stolon+consul://::1/a", "written in brackets"),
+        ("stolon+consul://a b/a", "a character that no host name has"),
+        ("stolon+consul://,h/a", "(number 1) is empty"),
+        ("stolon+consul://h,/a", "(number 2) is empty"),
+        ("stolon+consul://h,i:0/a", "(number 2) has a port that is no number"),
+        ("stolon+consul://h:65536/a", "the Consul agent in the stolon DSN has a port that is no"),
+        ("stolon+consul://u:a%@h/a", "the password in the URI has a %"),
         ("stolon+consul://%2Ftmp/a", "is a directory"),
         ("stolon+consul://h/a?pghost=x", "the leader's address is what Stolon says"),
         ("stolon+consul://h/a?pgport=1", "the leader's address is what Stolon says"),
-        ("stolon+consul://h/a?pgusr=x", "usr is not a parameter of the backend DSN; did you mean"),
+        (
+            "stolon+consul://h/a?pgusr=x",
+            "pgusr is not a parameter of the backend DSN; did you mean",
+        ),
+        ("stolon+consul://h/a?pg=x", "pg is not a parameter"),
         ("stolon+consul://h/a?user=x", "did you mean pguser?"),
+        ("stolon+consul://h/a?database=x", "did you mean pgdatabase?"),
+        ("stolon+consul://h/a?sslmode=x", "did you mean pgsslmode?"),
+        ("stolon+consul://h/a?pgconnect_timeout=soon", "connect_timeout has to be a whole number"),
+        ("stolon+consul://h/a?pgservice=x", "the DSN parameter pgservice is not supported"),
+        ("stolon+consul://h/a?pguser=%a", "parameter 1 of the URI's query has a %"),
+        ("stolon+consul+https://h/a?cacert=", "cacert has to be the path of a PEM file"),
+        ("stolon+consul+https://h/a?key=&cert=a", "key has to be the path of a PEM file"),
+        ("stolon+consul+https://h/a?key=k", "cert and key in the stolon DSN belong together"),
+        ("stolon+consul+https://h/a?servername=", "servername has to be a host name"),
+        ("stolon+consul+https://h/a?servername=a%20b", "servername has to be a host name"),
+        ("stolon+consul+https://a..b/a", "say with servername="),
         ("stolon+consul://h/a?tokn=x", "did you mean token?"),
         ("stolon+consul://h/a?token", "parameter 1 of the URI's query has no ="),
         ("stolon+consul://h/a?token=", "token has to be"),
@@ -129,4 +159,39 @@ fn each_mistake_is_one_sentence() {
         assert!(error.contains(says), "{text}: {error}");
         assert!(!error.contains('\n'), "{text}: {error}");
     }
+    let long = "a".repeat(257);
+    let error = parse(&format!("stolon+consul://h/{long}")).unwrap_err();
+    assert!(error.contains("longer than 256 bytes"), "{error}");
+}
+
+#[test]
+fn a_name_that_nobody_knows_is_named_as_it_was_written() {
+    let error = parse("stolon+consul://h/a?pgbogus=1").unwrap_err();
+    assert_eq!(error, "pgbogus is not a parameter of the backend DSN");
+}
+
+#[test]
+fn a_password_with_a_slash_or_an_at_is_hinted_at_and_never_shown() {
+    for text in [
+        "stolon+consul://app:se/cret@h/a",
+        "stolon+consul://app:se@cret:x@h/a",
+        "stolon+consul://app:1/cret@h/a",
+        "stolon+consul://app:1/a?cret=x@h/a",
+        "stolon+consul://app:1/a?pgcret=x@h/a",
+    ] {
+        let error = parse(text).expect_err(text);
+        assert!(!error.contains("cret"), "{error}");
+        let says = ["%40", "parameter 1 of the URI's query is not"];
+        assert!(says.iter().any(|says| error.contains(says)), "{text}: {error}");
+    }
+    let error = parse("stolon+consul://h:x/a").unwrap_err();
+    assert!(error.ends_with("no number between 1 and 65535"), "{error}");
+}
+
+#[test]
+fn many_agents_are_bounded() {
+    let agents = |count: usize| vec!["h"; count].join(",");
+    assert_eq!(parse(&format!("stolon+consul://{}/a", agents(64))).unwrap().0.agents.len(), 64);
+    let error = parse(&format!("stolon+consul://{}/a", agents(65))).unwrap_err();
+    assert!(error.contains("more than 64 Consul agents"), "{error}");
 }
