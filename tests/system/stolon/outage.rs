@@ -8,6 +8,7 @@ use everline_lab::faults::{Direction, How, Mode, Relay};
 use everline_lab::postgres::{Cluster, ClusterOptions};
 use everline_lab::stolon::{Pace, Sentinel};
 use everline_lab::{Result, ports};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::stage::{NAME, STEP_MAX, Stage, run};
@@ -219,6 +220,49 @@ fn not_one_byte_reaches_the_leader_after_the_deadline() {
         writers.write_on(100).await?;
         let told = writers.stop().await?;
         all_there(&told, stage.cluster.primary()).await
+    });
+}
+
+/// A machine that was suspended for longer than the deadline: others have gone on without it.
+#[test]
+fn a_thawed_everline_forwards_nothing_to_the_leader_of_before() {
+    run(async {
+        let agent = Agent::start(Kind::Forgetful).await?;
+        let cluster = Cluster::start(ClusterOptions::default()).await?;
+        let in_front = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 4).into(), cluster.port());
+        let leader = Relay::start(in_front, cluster.node(0).address()).await?;
+        let nodes = [leader.address(), cluster.node(1).address()];
+        let sentinel = Sentinel::start(agent.api(), NAME, &nodes, Pace::default()).await?;
+        let consul = agent.address();
+        let mut stage = Stage::of(agent, consul, cluster, sentinel).await?;
+        let writers = Writers::start(stage.address(), 2).await?;
+        let mut idle = Seat::app("idle", stage.address()).await;
+        let mut amid = Seat::app("amid a transaction", stage.address()).await;
+        idle.is_served().await;
+        amid.ask("Q:BEGIN", "C[BEGIN] / Z[T]").await;
+        amid.ask("Q:INSERT INTO t VALUES (-1)", "C[INSERT 0 1] / Z[T]").await;
+        writers.write_on(50).await?;
+        stage.everline.signal(Signal::STOP);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        // What clients say meanwhile is there to be read when it goes on.
+        amid.say("Q:INSERT INTO t VALUES (-2)").await;
+        idle.say("Q:SELECT 1").await;
+        stage.sentinel.elect(1).await?;
+        stage.cluster.promote(1).await?;
+        // It is given up after twice the timeout.
+        stage.sentinel.announced(STEP_MAX).await?;
+        let thawed = Instant::now();
+        stage.everline.signal(Signal::CONT);
+        amid.hears("E:lost / Z[E]").await;
+        idle.hears(ONE).await;
+        writers.write_on(50).await?;
+        let passed = leader.passed();
+        let to_leader = passed.iter().filter(|one| one.direction == Direction::ToBackend);
+        let last = to_leader.map(|one| one.at).max().expect("bytes");
+        assert!(last < thawed, "a byte {:?} after it went on", last - thawed);
+        assert_eq!(leader.open(), 0, "connections to it stay open");
+        let told = writers.stop().await?;
+        all_there(&told, stage.cluster.node(1)).await
     });
 }
 

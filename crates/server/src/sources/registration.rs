@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use everline_core::ha::{Publish, Written};
+use everline_core::ha::{BootTime, Publish, Written};
 use everline_wire::auth;
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
@@ -62,7 +62,8 @@ pub struct Registrar {
 struct Session {
     id: String,
     ttl: Duration,
-    renewed_at: Instant,
+    /// When its last renewal was sent. Consul's clock goes on while this machine is suspended.
+    renewed_at: BootTime,
     /// Whether the key was written in this session.
     used: bool,
 }
@@ -111,14 +112,15 @@ impl Registrar {
         // silent leaves time for the next one before what was written last is too old.
         self.request_max = (publish.timeout / 4).clamp(REQUEST_MIN, REQUEST_MAX);
         let session = match self.session.clone() {
-            Some(session) if session.renewed_at.elapsed() >= session.ttl / 4 => {
+            Some(session) if boot_time().since(session.renewed_at) >= session.ttl / 4 => {
                 self.renew(session).await?
             }
             Some(session) => session,
             None => self.create(publish.timeout).await?,
         };
-        // A longer timeout than the session's life would promise what Consul does not keep.
-        let timeout = publish.timeout.min(session.ttl);
+        // A longer timeout than what is left of the session's life, at the least, would promise
+        // what Consul does not keep.
+        let timeout = publish.timeout.min(session.ttl / 4 * 3);
         let info_uid = new_uid().map_err(|error| Outcome::Failed(error.to_string()))?;
         let nanos = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
         let info = json!({
@@ -154,7 +156,7 @@ impl Registrar {
             "LockDelay": "1ms",
             "NodeChecks": [],
         });
-        let renewed_at = Instant::now();
+        let renewed_at = boot_time();
         let reply = self.put("/v1/session/create", body.to_string()).await?;
         match reply.status {
             StatusCode::OK => {
@@ -175,7 +177,7 @@ impl Registrar {
     }
 
     async fn renew(&mut self, session: Session) -> Result<Session, Outcome> {
-        let renewed_at = Instant::now();
+        let renewed_at = boot_time();
         let path = format!("/v1/session/renew/{}", session.id);
         let reply = self.put(&path, String::new()).await?;
         match reply.status {

@@ -78,6 +78,15 @@ async fn a_lost_session_is_said_and_made_anew() {
 }
 
 #[tokio::test]
+async fn a_timeout_that_outlives_the_session_is_not_promised() {
+    let (_consul, mut registrar) = scene().await;
+    registrar.write(publish(1)).await; // a session of 30 s, renewed after a quarter of it
+    let longer = Publish { generation: 2, timeout: Duration::from_mins(1) };
+    let Outcome::Written(written) = registrar.write(longer).await else { panic!("not written") };
+    assert_eq!(written.timeout, Duration::from_millis(22_500));
+}
+
+#[tokio::test]
 async fn refusals_are_told_from_failures() {
     for (manner, denied) in [
         (Manner::RefuseWrites(403, "Permission denied"), true),

@@ -166,8 +166,12 @@ fn announced(uid: &str, db: &Db) -> Result<Announced, Unusable> {
         return Err(NO_ADDRESS);
     };
     let port = port.parse().ok().filter(|port: &u16| *port > 0).ok_or(NO_ADDRESS)?;
-    if host.is_empty() || host.len() > NAME_BYTES_MAX || uid.len() > NAME_BYTES_MAX {
+    if host.is_empty() || host.len() > NAME_BYTES_MAX {
         return Err(NO_ADDRESS);
+    }
+    // It goes into the log.
+    if uid.len() > NAME_BYTES_MAX || uid.chars().any(char::is_control) {
+        return Err(Unusable::Nonsense("the master's uid is none of Stolon's"));
     }
     Ok(Announced { uid: Arc::from(uid), host: Arc::from(host.as_str()), port })
 }

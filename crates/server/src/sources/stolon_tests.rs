@@ -93,6 +93,13 @@ fn nonsense_is_not_a_look() {
         (r#"{"formatVersion":2}"#.to_owned(), "format version 2"),
         (r#"{"formatVersion":"1"}"#.to_owned(), "not what Stolon writes"),
         (document(announced, r#"{"n":{}}"#), "no address"),
+        (
+            document(
+                r#"{"spec":{"masterDbUid":"a\u001b[2J"}}"#,
+                r#"{"a\u001b[2J":{"status":{"listenAddress":"h","port":"5432"}}}"#,
+            ),
+            "uid is none of Stolon's",
+        ),
         (with_port(r#""""#), "no address"),
         (with_port(r#""0""#), "no address"),
         (with_port(r#""65536""#), "no address"),
