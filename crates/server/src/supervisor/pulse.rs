@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fence::Fence;
 use super::report::Reporter;
 use super::status::StatusHandle;
 use crate::backend::system::Watch;
@@ -14,11 +15,17 @@ pub(super) struct Pulse {
     epoch: u64,
     reporter: Reporter,
     status: StatusHandle,
+    fence: Fence,
 }
 
 impl Pulse {
-    pub(super) const fn new(epoch: u64, reporter: Reporter, status: StatusHandle) -> Self {
-        Self { epoch, reporter, status }
+    pub(super) const fn new(
+        epoch: u64,
+        reporter: Reporter,
+        status: StatusHandle,
+        fence: Fence,
+    ) -> Self {
+        Self { epoch, reporter, status, fence }
     }
 }
 
@@ -32,6 +39,10 @@ impl Watch for Pulse {
         status.last_answer = Some(Instant::now().into_std());
         status.round_trip = Some(round_trip);
         status.counters.heartbeats += 1;
+    }
+
+    fn may_ask(&self) -> bool {
+        self.fence.holds()
     }
 
     fn doubtful(&self) {

@@ -437,7 +437,7 @@ impl<S: Scout> Supervisor<S> {
         let number = self.links;
         let ask_now = Arc::new(Notify::new());
         let (reporter, status) = (self.reports.reporter.clone(), self.status.clone());
-        let pulse = Pulse::new(self.machine.epoch(), reporter, status);
+        let pulse = Pulse::new(self.machine.epoch(), reporter, status, self.settings.fence.clone());
         let kept = keep(link, self.settings.beat, pulse, Arc::clone(&ask_now));
         let task = self.tasks.spawn(async move {
             let _open = open; // dropped after the link's socket

@@ -26,6 +26,9 @@ pub trait Watch: Send + 'static {
     /// The leader has answered as a primary, this long after it was asked.
     fn answered(&self, round_trip: Duration);
 
+    /// Whether the leader may be asked at all: not when nobody vouches for it any more.
+    fn may_ask(&self) -> bool;
+
     /// An answer is late and nothing else was heard of the leader either: said again at every
     /// look, a quarter of a second apart with the default timeout, until something is heard.
     fn doubtful(&self);
@@ -110,6 +113,7 @@ pub async fn keep(
                 ask_at = ask_at.min(last_asked + ASK_GAP_MIN);
             }
             () = sleep_until(wake_at) => match &mut asked {
+                None if !watch.may_ask() => ask_at = Instant::now() + beat.interval,
                 None => {
                     watch.heard_elsewhere(); // forgets what came before the question
                     if let Err(end) = ask(&mut link, beat).await {

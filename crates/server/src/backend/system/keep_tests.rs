@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, yield_now};
@@ -45,7 +45,7 @@ impl Link for Scripted {
 }
 
 #[derive(Clone, Default)]
-struct Counts(Arc<(AtomicU32, AtomicU32, AtomicU32)>);
+struct Counts(Arc<(AtomicU32, AtomicU32, AtomicU32)>, Arc<AtomicBool>);
 
 impl Watch for Counts {
     fn heard_elsewhere(&self) -> bool {
@@ -54,6 +54,10 @@ impl Watch for Counts {
 
     fn answered(&self, _round_trip: Duration) {
         self.0.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn may_ask(&self) -> bool {
+        !self.1.load(Ordering::Relaxed)
     }
 
     fn doubtful(&self) {
@@ -244,4 +248,17 @@ async fn last_words_explain_a_question_that_cannot_be_sent() {
     test.say(Heard::ShuttingDown(fields));
     let end = LinkEnd::ShuttingDown("FATAL 57P01: gone".to_owned());
     assert_eq!(test.ended().await, (end, 1050));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_nobody_vouches_for_is_not_asked() {
+    let test = Test::new([]);
+    test.at(1_500).await;
+    test.say(Heard::Primary);
+    test.counts.1.store(true, Ordering::Relaxed);
+    test.at(5_500).await;
+    assert_eq!(test.asked(), [1_000]);
+    test.counts.1.store(false, Ordering::Relaxed);
+    test.at(6_500).await;
+    assert_eq!(test.asked(), [1_000, 6_000]);
 }
