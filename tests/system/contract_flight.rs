@@ -86,6 +86,9 @@ fn the_end_of_an_idle_backend_is_noticed_by_nobody() {
         assert_eq!(number(&status, "epoch"), 1, "{status:#}");
         assert_eq!(number(&status, "retryable_total"), 0, "{status:#}");
         assert_eq!(number(&status, "unknown_total"), 0, "{status:#}");
+        // Their last word may be that of a leader that goes, so it was asked.
+        let (_, metrics) = scene.everline.get("/metrics").await?;
+        assert!(!metrics.contains("\neverline_suspicions_total 0"), "{metrics}");
         Ok(())
     });
 }

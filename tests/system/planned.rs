@@ -223,6 +223,33 @@ fn a_smart_shutdown_is_heard_of_by_nobody_in_session_pooling() {
     run(smart_shutdown(&["--pool-mode", "session"]));
 }
 
+#[test]
+fn a_smart_shutdown_does_not_wait_for_connections_that_nobody_uses() {
+    run(async {
+        let mut cluster = Cluster::start(ClusterOptions::single()).await?;
+        let everline = start(&cluster, &["--shutdown-hold", "60s"]).await?;
+        let mut idle = Seat::app("idle", everline.address()).await;
+        let mut listens = Seat::app("listens", everline.address()).await;
+        idle.is_served().await;
+        listens.ask("Q:LISTEN news", "C[LISTEN] / Z[I]").await;
+        cluster.primary_mut().begin_stop(Stop::Smart);
+        // No client says anything that a connection would be made for: Everline knocks by itself,
+        // every 30 s.
+        let gone = Instant::now() + 3 * STATUS_MAX;
+        while cluster.primary_mut().is_running() {
+            assert!(Instant::now() < gone, "PostgreSQL still waits for connections of ours");
+            sleep(Duration::from_millis(50)).await;
+        }
+        idle.say("Q:SELECT 1").await;
+        sleep(LONGER).await;
+        cluster.primary_mut().start().await?;
+        idle.hears(ONE).await;
+        listens.is_served().await;
+        keep_log(&everline);
+        Ok(())
+    });
+}
+
 async fn smart_shutdown(arguments: &[&str]) -> Result<()> {
     let mut cluster = Cluster::start(ClusterOptions::single()).await?;
     cluster.primary().sql("SET ROLE app; CREATE TABLE t (n int)").await?;

@@ -10,6 +10,7 @@ use everline_core::limits::CANCEL_MAX;
 use everline_core::pool::plan::PoolId;
 use everline_core::session::BackendState;
 use everline_wire::frontend;
+use everline_wire::tag::backend as tag;
 use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
@@ -126,7 +127,11 @@ impl Backend {
         let mut space = [const { MaybeUninit::uninit() }; 64];
         let mut space = ReadBuf::uninit(&mut space);
         let mut context = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.stream).poll_read(&mut context, &mut space).is_pending()
+        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut space);
+        if read.is_ready() && announces_shutdown(space.filled()) {
+            self.registration.suspect();
+        }
+        read.is_pending()
     }
 
     /// Ends the connection as one that we wanted to end, in the middle of a message of ours: a
@@ -157,6 +162,12 @@ impl Backend {
         }
         // Else dropped: its registration says that it broke.
     }
+}
+
+/// Whether these bytes begin with an error of which the leader's own shutdown may be the reason.
+fn announces_shutdown(bytes: &[u8]) -> bool {
+    let says = |code: &[u8]| bytes.windows(code.len()).any(|window| window == code);
+    bytes.first() == Some(&tag::ERROR) && (says(b"\0C57P01\0") || says(b"\0C57P02\0"))
 }
 
 /// A backend connection lent to a session. Dropped after use without a word, it counts as broken.

@@ -6,6 +6,7 @@ pub mod dial;
 mod dns;
 mod endpoint;
 mod fields;
+pub mod knock;
 pub mod lease;
 mod login;
 pub mod pool;

@@ -14,6 +14,7 @@ use crate::admin::console::Desk;
 use crate::admin::control::Request;
 use crate::admin::status::Observer;
 use crate::backend::dial::{Dialer, Login};
+use crate::backend::knock::knock;
 use crate::backend::pool::{PoolSettings, Pools};
 use crate::backend::resolve::Resolver;
 use crate::backend::system::SystemScout;
@@ -65,6 +66,9 @@ pub(super) fn wire(
     let background = parts.background.clone();
     let targets = handle.target.clone();
     let pools = Pools::new(pool_settings, handle.target, handle.reporter, dialer, background);
+    let knocking = knock(Arc::clone(&pools), own_login, config.backend.dial_timeout);
+    let stop = parts.stop.clone();
+    parts.background.spawn(async move { stop.run_until_cancelled_owned(knocking).await });
     let driver = Arc::clone(&pools);
     parts.essential.spawn(async move {
         driver.run().await;

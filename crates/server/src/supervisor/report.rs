@@ -94,8 +94,7 @@ impl Reporter {
     /// A pool connection of `epoch` has seen something (57P01, 25006) for which the system
     /// connection should be asked at once.
     pub fn suspect(&self, epoch: u64) {
-        self.0.suspected.fetch_max(epoch, Ordering::Relaxed);
-        self.0.nudge.notify_one();
+        self.0.suspect(epoch);
     }
 
     /// A dial of the pool in `epoch` has failed: the system connection and the resolver are asked
@@ -133,6 +132,11 @@ impl Reporter {
 }
 
 impl Shared {
+    fn suspect(&self, epoch: u64) {
+        self.suspected.fetch_max(epoch, Ordering::Relaxed);
+        self.nudge.notify_one();
+    }
+
     fn life(&self, epoch: u64) {
         // Only the first sign since the last look writes, so that sessions do not fight over the
         // cache line.
@@ -211,6 +215,11 @@ impl Registration {
     /// Something was read from the connection. Cheap enough for every read.
     pub fn life(&self) {
         self.shared.life(self.epoch);
+    }
+
+    /// As [`Reporter::suspect`], for the epoch of the connection.
+    pub fn suspect(&self) {
+        self.shared.suspect(self.epoch);
     }
 
     /// The connection is closed by us, for a normal reason.
