@@ -211,3 +211,32 @@ fn postgresql_says_what_is_wrong_with_the_end_of_a_transaction() {
         Ok(())
     });
 }
+
+#[test]
+fn what_a_rollback_leaves_is_there_on_the_new_leader() {
+    run(async {
+        let mut scene = Scene::adaptive(Fault::Kill, &["--failover-hold", "30s"]).await?;
+        let mut rolled_back = Seat::app("has prepared and rolled back", scene.address()).await;
+        let mut lost = Seat::app("has prepared in a transaction", scene.address()).await;
+        let mut role = Seat::app("has given its role back", scene.address()).await;
+        for seat in [&mut rolled_back, &mut lost] {
+            seat.ask("Q:BEGIN", "C[BEGIN] / Z[T]").await;
+            seat.ask("Q:PREPARE p AS SELECT 1", "C[PREPARE] / Z[T]").await;
+        }
+        rolled_back.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
+        rolled_back.ask("Q:EXECUTE p", ONE).await;
+        done(&mut role, "Q:SET ROLE app", "SET").await;
+        done(&mut role, "Q:RESET SESSION AUTHORIZATION", "RESET").await;
+        let none = "T[role] / D[none] / C[SHOW] / Z[I]";
+        role.ask("Q:SHOW role", none).await;
+        scene.strike(Fault::Kill).await?;
+        scene.succeed().await?;
+        scene.until_led_by(1).await;
+        rolled_back.ask("Q:EXECUTE p", ONE).await;
+        lost.ask("Q:EXECUTE p", "E:lost / Z[E]").await;
+        lost.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
+        lost.ask("Q:EXECUTE p", ONE).await;
+        role.ask("Q:SHOW role", none).await;
+        Ok(())
+    });
+}

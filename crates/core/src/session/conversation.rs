@@ -511,9 +511,12 @@ impl Conversation {
         }
         if message.tag != tag::COPY_DATA {
             self.copy_in = false;
-            if let Some(segment) = self.pipeline.current_segment_mut() {
-                segment.effects.remove(Effects::COPY_OPEN);
-            }
+        }
+        // After CopyFail nothing of the COPY can have been committed.
+        if message.tag == tag::COPY_DONE
+            && let Some(segment) = self.pipeline.current_segment_mut()
+        {
+            segment.effects.remove(Effects::COPY_OPEN);
         }
         message.forward(&mut out.to_backend);
         Step::Taken(Flow::Forward)

@@ -67,7 +67,7 @@ impl Conversation {
             return ANSWERED;
         }
         if self.is_lost() {
-            if !survey.sole().is_some_and(leads_out) {
+            if !survey.leaves_lost() {
                 return self.refuse_lost(&mut out.to_client);
             }
         } else if backend.is_none() {
@@ -290,7 +290,7 @@ impl Conversation {
         let survey = statement.as_ref().map(|statement| Arc::clone(&statement.survey));
         let portal = |survey| Portal { survey, here: None };
         if self.is_lost() {
-            let Some(survey) = survey.filter(|s| s.sole().is_some_and(leads_out)) else {
+            let Some(survey) = survey.filter(|survey| survey.leaves_lost()) else {
                 return self.refuse_lost(&mut out.to_client);
             };
             self.open_portal(bind.portal, Some(portal(survey)))?;
@@ -392,7 +392,8 @@ impl Conversation {
         }
         let survey = self.portals.get(execute.portal).map(|portal| Arc::clone(&portal.survey));
         if self.is_lost() {
-            let control = survey.as_deref().and_then(Survey::sole);
+            let survey = survey.as_deref().filter(|survey| survey.leaves_lost());
+            let control = survey.and_then(Survey::sole);
             return self.execute_lost(control, &mut out.to_client);
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };

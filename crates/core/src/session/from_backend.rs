@@ -476,19 +476,19 @@ impl Conversation {
         let undone = failed
             || before == TransactionStatus::Failed
             || segment.effects.has(Effects::ROLLS_BACK);
-        if undone {
-            // PostgreSQL keeps what PREPARE has prepared, whatever becomes of its transaction.
-            backend.spoiled |= self.pins.intersects(Pins::PREPARE);
-            self.journal.roll_back();
-            return;
-        }
-        let worn = self.journal.commit();
+        // Which statements of a segment that failed had prepared theirs, nobody can tell.
+        let prepares = segment.changes.iter().any(Change::outlives_rollback);
+        backend.spoiled |= prepares && segment.statements > 1;
+        let worn = if undone { self.journal.roll_back() } else { self.journal.commit() };
         let (true, Ok(worn)) = (whole, worn) else {
             backend.spoiled = true;
             self.pins.add(Pins::UNSEEN_SETTING);
             return;
         };
         backend.settings = worn;
+        if undone {
+            return;
+        }
         if !self.pipeline.is_empty() {
             return; // segments further on may have tied the session anew
         }

@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use everline_wire::backend::{self, TransactionStatus};
 
 use super::conversation::{Conversation, Phase};
+use super::pin::Pins;
 use super::pipeline::{Effects, Request, Segment};
 use super::policy::{LostState, Policy};
 use super::transaction::{Prefix, Transaction};
@@ -191,7 +192,7 @@ impl Conversation {
         if let Some(reset) = self.lost_reset() {
             drop(self.pipeline.take());
             self.kept.forget();
-            self.journal.roll_back();
+            self.roll_back_journal();
             self.reset(reset, out);
             return;
         }
@@ -207,7 +208,7 @@ impl Conversation {
         self.copy_in = false;
         self.gap |= self.listens();
         self.undressed = None;
-        self.journal.roll_back();
+        self.roll_back_journal();
         self.portals.clear();
         let owed = owed(requests, open);
         let standing: Vec<_> = owed
@@ -232,7 +233,7 @@ impl Conversation {
         }
         self.transaction.lose();
         if let Some(state) = self.pins.unreplayable() {
-            self.pins.remove(crate::session::pin::Pins::UNREPLAYABLE);
+            self.pins.remove(Pins::UNREPLAYABLE);
             match self.policy.lost_state {
                 LostState::Close => self.phase = Phase::Doomed(Refusal::StateLost { state }),
                 LostState::Error if self.transaction == Transaction::None => {
@@ -241,6 +242,14 @@ impl Conversation {
                 // The lost transaction says it already.
                 LostState::Error | LostState::Ignore => {}
             }
+        }
+    }
+
+    /// What was prepared in the transaction is brought to the next connection, as PostgreSQL keeps
+    /// it after a ROLLBACK.
+    fn roll_back_journal(&mut self) {
+        if self.journal.roll_back().is_err() {
+            self.pins.add(Pins::UNSEEN_SETTING); // more than can be brought
         }
     }
 

@@ -342,3 +342,55 @@ fn what_follows_the_end_of_a_transaction_in_one_text_is_on_its_own() {
          lost                                  | E:08007 / Z:I",
     );
 }
+
+#[test]
+fn a_copy_that_the_client_has_aborted_certainly_left_nothing() {
+    check(
+        "> Q:COPY t FROM STDIN                 | lease
+         lease                                 | => Q:COPY t FROM STDIN
+         < G                                   | G
+         > d:1 / f                             | => d:1 / f
+         lost                                  | E:40001 / Z:I",
+    );
+    // What follows in the same text may have been carried out, were it not for the abort.
+    check(
+        "> Q:INSERT INTO t VALUES (1); COPY t FROM STDIN | lease
+         lease                                 | => Q:INSERT INTO t VALUES (1); COPY t FROM STDIN
+         < C:INSERT 0 1 / G                    | C:INSERT 0 1 / G
+         > f                                   | => f
+         lost                                  | E:08007 / Z:I",
+    );
+}
+
+#[test]
+fn a_commit_that_is_not_understood_leads_out_of_nothing() {
+    let lose = "> Q:BEGIN                      | C:BEGIN / Z:T
+         > Q:SELECT 2                          | lease
+         lease                                 | => Q:BEGIN / Q:SELECT 2
+         lost                                  | E:40001 / Z:E";
+    for mistake in ["COMMIT NONSENSE", "PREPARE TRANSACTION 'x'"] {
+        check(&format!(
+            "{lose}
+             > Q:{mistake}                     | E:40001 / Z:E
+             > P::{mistake}                    | E:40001
+             > B:: / E: / S                    | Z:E
+             > P::COMMIT / B:: / E: / S        | 1 / 2 / E:40001 / Z:I"
+        ));
+    }
+}
+
+#[test]
+fn what_was_prepared_in_a_lost_transaction_is_brought_over() {
+    check(
+        "> Q:BEGIN                             | C:BEGIN / Z:T
+         > Q:PREPARE p AS SELECT 2             | lease
+         lease                                 | => Q:BEGIN / Q:PREPARE p AS SELECT 2
+         < C:BEGIN / Z:T / C:PREPARE / Z:T     | C:PREPARE / Z:T
+         lost                                  |
+         > Q:ROLLBACK                          | C:ROLLBACK / Z:I
+         > Q:EXECUTE p                         | lease
+         lease                                 | => Q:PREPARE p AS SELECT 2; wait
+         < C:PREPARE / Z:I                     | => Q:EXECUTE p
+         < C:SELECT 1 / Z:I                    | C:SELECT 1 / Z:I",
+    );
+}

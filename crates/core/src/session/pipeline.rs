@@ -71,7 +71,7 @@ impl Effects {
     pub const WRITES: Self = Self(8);
     /// Outside a transaction block it may commit before its Sync.
     pub const FREE: Self = Self(16);
-    /// It copies data in, and its `CopyDone` was not forwarded.
+    /// It copies data in, and its `CopyDone` was not forwarded: its `CopyFail` may have been.
     pub const COPY_OPEN: Self = Self(32);
     /// It drops prepared statements or session state of the backend connection.
     pub const DISCARDS: Self = Self(64);

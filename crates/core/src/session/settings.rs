@@ -195,6 +195,22 @@ pub enum Change {
     RollbackTo(Box<str>),
 }
 
+impl Change {
+    /// Whether PostgreSQL keeps it when its transaction is rolled back.
+    #[must_use]
+    pub const fn outlives_rollback(&self) -> bool {
+        match self {
+            Self::Set(key, _) | Self::Reset(key) => matches!(key, Key::Prepared(_)),
+            Self::DeallocateAll => true,
+            Self::ResetAll
+            | Self::UnlistenAll
+            | Self::DiscardAll
+            | Self::Savepoint(_)
+            | Self::RollbackTo(_) => false,
+        }
+    }
+}
+
 /// A client's settings: those it came with, those in force, those a transaction has staged.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
@@ -226,7 +242,8 @@ impl Journal {
                 Change::RollbackTo(name) => {
                     let mark = |c: &Change| matches!(c, Change::Savepoint(n) if *n == name);
                     if let Some(at) = self.staged.iter().rposition(mark) {
-                        self.staged.truncate(at.saturating_add(1));
+                        let undone = self.staged.split_off(at.saturating_add(1));
+                        self.staged.extend(undone.into_iter().filter(Change::outlives_rollback));
                     }
                 }
                 other @ (Change::Set(..)
@@ -248,12 +265,29 @@ impl Journal {
     /// # Errors
     /// [`Full`] when the journal has grown past the bounds; what is in force stays as it was.
     pub fn commit(&mut self) -> Result<Arc<Settings>, Full> {
-        if self.staged.is_empty() {
+        let staged = std::mem::take(&mut self.staged);
+        self.enforce(staged)
+    }
+
+    /// The transaction is gone, and what it staged with it, but for prepared statements: `PREPARE`
+    /// and `DEALLOCATE` are not undone by PostgreSQL. Returns what the connection wears, if the
+    /// transaction has ended on one.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    pub fn roll_back(&mut self) -> Result<Arc<Settings>, Full> {
+        let mut staged = std::mem::take(&mut self.staged);
+        staged.retain(Change::outlives_rollback);
+        self.enforce(staged)
+    }
+
+    fn enforce(&mut self, changes: Vec<Change>) -> Result<Arc<Settings>, Full> {
+        if changes.is_empty() {
             return Ok(Arc::clone(&self.committed));
         }
         let mut settings = Settings::clone(&self.committed);
         let mut worn = settings.clone();
-        for change in self.staged.drain(..) {
+        for change in changes {
             apply(&mut worn, &Settings::default(), change.clone());
             apply(&mut settings, &self.base, change);
         }
@@ -278,11 +312,6 @@ impl Journal {
         !self.staged.is_empty()
     }
 
-    /// The transaction is gone, and what it staged with it.
-    pub fn roll_back(&mut self) {
-        self.staged.clear();
-    }
-
     /// Applies one change at once, outside a transaction.
     pub fn apply(&mut self, change: Change) {
         let mut settings = Settings::clone(&self.committed);
@@ -295,10 +324,15 @@ impl Journal {
 fn apply(settings: &mut Settings, base: &Settings, change: Change) {
     match change {
         Change::Set(key, text) => settings.put(key, &text),
-        Change::Reset(key) => match base.get(&key) {
-            Some(text) => settings.put(key, text),
-            None => settings.remove(&key),
-        },
+        Change::Reset(key) => {
+            if key == Key::Setting(AUTHORIZATION.into()) {
+                settings.remove(&Key::Setting(ROLE.into())); // it resets the role, too
+            }
+            match base.get(&key) {
+                Some(text) => settings.put(key, text),
+                None => settings.remove(&key),
+            }
+        }
         Change::ResetAll => {
             let identity = [ROLE, AUTHORIZATION];
             settings.entries.retain(|(key, _)| match key {

@@ -106,7 +106,7 @@ fn a_transaction_stages_and_a_savepoint_takes_back() {
     journal.commit().unwrap();
     assert_eq!(sql(journal.committed(), &Settings::default()), "SET a TO 1;SET c TO 3;");
     journal.stage(&mut vec![set("a", "SET a TO 9")]).unwrap();
-    journal.roll_back();
+    journal.roll_back().unwrap();
     journal.commit().unwrap();
     assert_eq!(sql(journal.committed(), &Settings::default()), "SET a TO 1;SET c TO 3;");
 }
@@ -122,7 +122,7 @@ fn the_journal_is_bounded() {
     }
     assert!(refused);
     let mut long = vec![set("x", &"y".repeat(100_000))];
-    journal.roll_back();
+    journal.roll_back().unwrap();
     journal.stage(&mut long).unwrap();
     assert!(journal.commit().is_err());
 }
@@ -139,4 +139,39 @@ fn listen_and_prepare_are_told_from_settings() {
     journal.apply(Change::UnlistenAll);
     journal.apply(Change::DeallocateAll);
     assert!(journal.committed().is_empty());
+}
+
+#[test]
+fn what_is_prepared_by_sql_outlives_its_transaction() {
+    let prepare = |name: &str| {
+        let text = format!("PREPARE {name} AS SELECT 1");
+        Change::Set(Key::Prepared(name.into()), text.into_bytes().into())
+    };
+    let mut journal = journal(&[prepare("a"), prepare("b")]);
+    let savepoint = Change::Savepoint("s".into());
+    let mut changes = vec![
+        Change::Reset(Key::Prepared("a".into())),
+        savepoint,
+        prepare("c"),
+        set("x", "SET x TO 1"),
+        Change::RollbackTo("s".into()),
+        set("y", "SET y TO 1"),
+    ];
+    journal.stage(&mut changes).unwrap();
+    let worn = journal.roll_back().unwrap();
+    let expected = "PREPARE b AS SELECT 1;PREPARE c AS SELECT 1;";
+    assert_eq!(sql(journal.committed(), &Settings::default()), expected);
+    assert!(Arc::ptr_eq(&worn, journal.committed()));
+}
+
+#[test]
+fn going_back_to_the_first_user_resets_the_role() {
+    let authorization = || Key::Setting("session_authorization".into());
+    let base = Settings::from_startup([("role", "startup")]);
+    let mut journal = Journal::new(Arc::new(base));
+    journal.apply(set("role", "SET ROLE x"));
+    journal.apply(Change::Reset(authorization()));
+    assert_eq!(sql(journal.committed(), &Settings::default()), "");
+    journal.apply(Change::Reset(Key::Setting("role".into())));
+    assert!(sql(journal.committed(), &Settings::default()).contains("startup"));
 }

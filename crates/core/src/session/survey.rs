@@ -126,6 +126,14 @@ impl Survey {
         }
     }
 
+    /// Whether the only statement leads out of a transaction that is lost, or back in it, as far as
+    /// its text is understood: `COMMIT whatever` is a mistake, and PostgreSQL's to say.
+    #[must_use]
+    pub fn leaves_lost(&self) -> bool {
+        let understood = |control: &Control| self.here || *control != Control::Commit;
+        self.sole().is_some_and(|control| leads_out(control) && understood(control))
+    }
+
     fn add_control(&mut self, verb: &Verb<'_>) {
         let control = match verb {
             Verb::Begin { .. } => Control::Begin,
