@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use everline_lab::Result;
-use everline_lab::postgres::ClusterOptions;
+use everline_lab::postgres::{APP_PASSWORD, Cluster, ClusterOptions};
 use everline_lab::process::run_directory;
 use rustix::process::Signal;
 use rustls::RootCertStore;
@@ -19,7 +19,10 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::console::console;
 use crate::driver::connect;
-use crate::scene::{Fault, NAME, Scene, dsn, is_available, launch, number, run, run_within, until};
+use crate::scene::{
+    Fault, NAME, Scene, dsn, is_available, keep_log, launch, number, program, run, run_within,
+    status, until,
+};
 
 /// A configuration file of this test.
 fn file(name: &str, text: &str) -> Result<PathBuf> {
@@ -50,7 +53,8 @@ async fn setting(admin: &Client, key: &str) -> (String, String) {
 #[test]
 fn a_reload_changes_everything_or_nothing() {
     run(async {
-        let path = file("reload", "failover_hold = \"7s\"\nheartbeat_interval = \"400ms\"\n")?;
+        let first = "failover_hold = \"7s\"\nheartbeat_interval = \"400ms\"\npeer_id = 1\n";
+        let path = file("reload", first)?;
         let arguments = ["--config", path.to_str().expect("a path")];
         let options = ClusterOptions::default();
         let mut scene = Scene::with(options, Fault::Kill, &arguments).await?;
@@ -59,17 +63,21 @@ fn a_reload_changes_everything_or_nothing() {
         assert_eq!(setting(&admin, "failover_hold").await, ("7s".into(), "yes".into()));
         let place = setting(&admin, "backend_dsn").await;
         let shown = format!("postgres://app@{NAME}:{}/app", scene.cluster.port());
-        assert_eq!(place, (shown, "no".into()));
+        assert_eq!(place, (shown, "yes".into()));
 
         // Good: in force at once, whoever asks for it.
         let user = "[[users]]\nname = \"new\"\npassword = \"x\"\n";
-        let text = format!("failover_hold = \"9s\"\nheartbeat_interval = \"500ms\"\n{user}");
+        let text = "failover_hold = \"9s\"\nheartbeat_interval = \"500ms\"\npeer_id = 2\n";
+        let text = format!("{text}{user}");
         write(&path, &text);
         admin.simple_query("RELOAD").await.expect("a reload");
-        let told = "reloaded: changed: failover_hold; needs a restart: heartbeat_interval";
+        let told = "reloaded: changed: heartbeat_interval, failover_hold; \
+                    needs a restart: peer_id";
         scene.everline.logged(told, Duration::from_secs(5)).await?;
         assert_eq!(setting(&admin, "failover_hold").await.0, "9s");
-        assert_eq!(setting(&admin, "heartbeat_interval").await.0, "400ms");
+        assert_eq!(setting(&admin, "heartbeat_interval").await.0, "500ms");
+        assert_eq!(setting(&admin, "peer_id").await, ("1".into(), "no".into()));
+        assert_eq!(number(&scene.status().await, "epoch"), 1, "the connections stay");
         scene.until("the new hold", |status| status["hold_s"].as_f64() == Some(9.0)).await;
         let users = admin.simple_query("SHOW USERS").await.expect("a console");
         assert_eq!(users.len(), 4, "columns, app, new, the end: {users:?}");
@@ -89,6 +97,111 @@ fn a_reload_changes_everything_or_nothing() {
         scene.everline.signal(Signal::HUP);
         scene.until("the new budget", |status| number(status, "budget") == 3).await;
         client.simple_query("COMMIT").await.expect("a transaction that went on");
+        Ok(())
+    });
+}
+
+/// What one statement returns, as text.
+async fn one(client: &Client, statement: &str) -> String {
+    let answer = client.simple_query(statement).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    for message in &answer {
+        if let SimpleQueryMessage::Row(row) = message {
+            return row.get(0).unwrap_or_default().to_owned();
+        }
+    }
+    String::new()
+}
+
+/// Why the console did not obey.
+async fn refusal(admin: &Client, order: &str) -> String {
+    let error = admin.simple_query(order).await.expect_err(order);
+    error.as_db_error().expect("an answer").message().to_owned()
+}
+
+#[test]
+fn a_reload_moves_to_another_cluster_under_its_clients() {
+    run(async {
+        let (here, there) =
+            (Cluster::start(ClusterOptions::single()), Cluster::start(ClusterOptions::single()));
+        let (here, there) = (here.await?, there.await?);
+        for (cluster, name) in [(&here, "here"), (&there, "there")] {
+            let table = format!("SET ROLE app; CREATE TABLE t AS SELECT '{name}' AS place");
+            cluster.primary().sql(&table).await?;
+        }
+        let to = |cluster: &Cluster| {
+            let address = cluster.primary().address();
+            format!("backend_dsn = {:?}\n", dsn(&address.ip().to_string(), address.port()))
+        };
+        let path = file("move", &to(&here))?;
+        let everline = program().arguments(["--config", path.to_str().expect("a path")]);
+        let everline = everline.start().await?;
+        until(&everline, "a leader", is_available).await;
+        let (idle, busy) = (connect(everline.address()).await, connect(everline.address()).await);
+        let admin = console(everline.address()).await;
+        idle.simple_query("SET application_name = 'mine'").await.expect("a leader");
+        assert_eq!(one(&idle, "SELECT place FROM t").await, "here");
+
+        // What leads nowhere, or cannot log in, changes nothing.
+        let wrong = [("127.0.0.1:1/", "no leader"), ("127.0.0.1:1,127.0.0.1:2/", "no leader")];
+        for (place, expected) in wrong {
+            write(&path, &format!("backend_dsn = \"postgres://app:x@{place}app\"\n"));
+            let words = refusal(&admin, "RELOAD").await;
+            assert!(words.contains(expected) && !words.contains(APP_PASSWORD), "{words}");
+        }
+        write(&path, &to(&there).replace(APP_PASSWORD, "wrong"));
+        assert!(refusal(&admin, "RELOAD").await.contains("28P01"));
+        assert_eq!(one(&idle, "SELECT place FROM t").await, "here");
+        assert_eq!(number(&status(&everline).await, "epoch"), 1);
+
+        // An open transaction ends where it began; whoever comes meanwhile waits.
+        busy.simple_query("BEGIN; INSERT INTO t VALUES ('late')").await.expect("a transaction");
+        write(&path, &to(&there));
+        let reload = tokio::spawn(async move { admin.simple_query("RELOAD").await.map(drop) });
+        until(&everline, "the pause", |status| status["paused"][0].is_string()).await;
+        let held = tokio::spawn(async move { (one(&idle, "SELECT place FROM t").await, idle) });
+        until(&everline, "a statement that waits", |status| number(status, "held") == 1).await;
+        busy.simple_query("COMMIT").await.expect("a transaction that may end");
+        reload.await.expect("a task").expect("a reload");
+        let (place, idle) = held.await.expect("a task");
+        assert_eq!(place, "there");
+        assert_eq!(one(&idle, "SHOW application_name").await, "mine");
+        assert_eq!(one(&busy, "SELECT place FROM t").await, "there");
+        assert_eq!(here.primary().value("SELECT count(*) FROM t").await?, "2");
+        let after = status(&everline).await;
+        assert_eq!(after["paused"].as_array().map(Vec::len), Some(0));
+        assert_eq!(number(&after, "retryable_total") + number(&after, "unknown_total"), 0);
+        keep_log(&everline);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_reload_brings_a_new_password_to_those_who_are_connected() {
+    run(async {
+        let cluster = Cluster::start(ClusterOptions::single()).await?;
+        let address = cluster.primary().address();
+        let text = format!("backend_dsn = {:?}\n", dsn(&address.ip().to_string(), address.port()));
+        let path = file("password", &text)?;
+        let everline = program().arguments(["--config", path.to_str().expect("a path")]);
+        let everline = everline.start().await?;
+        until(&everline, "a leader", is_available).await;
+        let (client, admin) =
+            (connect(everline.address()).await, console(everline.address()).await);
+        one(&client, "SELECT 1").await;
+        cluster.primary().sql("ALTER ROLE app PASSWORD 'another'").await?;
+        write(&path, &text.replace(APP_PASSWORD, "another"));
+        admin.simple_query("RELOAD").await.expect("a reload");
+        // Every connection to PostgreSQL is replaced by one that logs in anew.
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                    WHERE usename = 'app'";
+        assert_eq!(cluster.primary().value(kill).await?, "2");
+        until(&everline, "another system connection", |status| {
+            status["outages_total"] == 1 && is_available(status)
+        })
+        .await;
+        one(&client, "SELECT 1").await;
+        keep_log(&everline);
         Ok(())
     });
 }

@@ -6,6 +6,7 @@
 mod change;
 mod figures;
 mod mistakes;
+mod moved;
 mod outage;
 mod real;
 mod rights;

@@ -3,6 +3,7 @@
 mod end;
 mod gel;
 mod live;
+mod moves;
 mod places;
 mod reload;
 mod wire;
@@ -186,12 +187,12 @@ async fn serve(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
     let open = Places::open(&config, &mut given)?;
     let mut parts = Parts::new();
     let (visitors, requests);
-    let (context, desk);
+    let (context, desk, way);
     {
         let console = mpsc::channel(CONSOLE_QUEUE);
         let ways = mpsc::channel(CONSOLE_QUEUE);
         (visitors, requests) = (console.1, ways.1);
-        (context, desk) = wire::wire(&config, &mut parts, console.0, ways.0)?;
+        (context, desk, way) = wire::wire(&config, &mut parts, console.0, ways.0)?;
     }
     let pools = Arc::clone(&context.pools);
     let plan = follow_plans(plans, Arc::clone(&pools));
@@ -215,7 +216,7 @@ async fn serve(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
         parts.background.spawn(offering);
     }
     notify.say(&format!("MAINPID={}\nREADY=1", std::process::id()));
-    let mut reloader = Reloader { load, current: config, context, desk, log };
+    let mut reloader = Reloader { load, current: config, context, desk, way, log };
     let looks = Looks { requests, handed: handed.clone(), notify: &notify };
     let end = attend(&mut parts, &mut signals, looks, &mut reloader).await?;
     notify.say("STOPPING=1");
@@ -326,12 +327,12 @@ async fn attend(
             () = looks.handed.cancelled() => return Ok(End::HandedOver),
             () = signals.hangups.next() => {
                 looks.notify.say("RELOADING=1");
-                drop(reloader.reload_and_tell().await); // it is in the log
+                drop(reloader.reload_and_tell(parts).await); // it is in the log
                 looks.notify.say("READY=1");
             }
             Some(request) = looks.requests.recv() => match request {
                 // Whoever asked may have left.
-                Request::Reload(answer) => drop(answer.send(reloader.reload_and_tell().await)),
+                Request::Reload(answer) => drop(answer.send(reloader.reload_and_tell(parts).await)),
                 Request::Shutdown(how) => {
                     tracing::info!(?how, "told to end by the console");
                     return Ok(match how {

@@ -104,6 +104,7 @@ const MAY_USE: &[(&str, &[Used])] = &[
         &[
             ("admin", &[]),
             ("backend", &[]),
+            ("check", &[]),
             ("config", &[]),
             ("frontend", &[]),
             ("log", &[]),

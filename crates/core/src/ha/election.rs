@@ -112,6 +112,12 @@ impl<T> Election<T> {
         }
     }
 
+    /// Elects on other terms from the next offer on; who led last stays known.
+    pub const fn set_terms(&mut self, grace: Duration, accept_new_cluster: bool) {
+        self.grace = grace;
+        self.accept_new_cluster = accept_new_cluster;
+    }
+
     /// The leader last elected.
     #[must_use]
     pub const fn last(&self) -> Option<&Node> {

@@ -126,6 +126,11 @@ impl Machine {
         }
     }
 
+    /// Weighs evidence as `mode` says, from the next event on.
+    pub const fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+    }
+
     /// What it believes.
     #[must_use]
     pub const fn state(&self) -> State {

@@ -16,7 +16,7 @@ use crate::backend::pool::{PoolReport, Pools, PoolsStatus};
 use crate::frontend::Context;
 use crate::metrics::Metrics;
 use crate::metrics::traffic::Counted;
-use crate::sources::status::{SourceHandle, SourceStatus};
+use crate::sources::status::{CurrentSource, SourceStatus};
 use crate::supervisor::{Leader, StatusHandle, Target};
 
 /// The state of the server at one moment. Holds no secret: no password, no statement.
@@ -198,7 +198,7 @@ pub struct Observer {
     /// Cancelled when the server is on its way out.
     pub drain: CancellationToken,
     /// The source's side, where there is one.
-    pub source: Option<SourceHandle>,
+    pub source: CurrentSource,
     /// When the process started.
     pub started: Instant,
 }
@@ -236,6 +236,7 @@ impl Observer {
         let leader = ha.leader.as_deref();
         let place = leader.map(|leader| leader.endpoint.to_string()).or(ha.last_leader.clone());
         let paused: Vec<String> = pools.pauses.scopes().map(ToString::to_string).collect();
+        let source = self.source.get().map(|source| source.snapshot());
         let words = Situation {
             phase: ha.phase(),
             reason: reason.as_deref(),
@@ -244,7 +245,7 @@ impl Observer {
             leader: place.as_deref(),
             held: pools.held,
             hold: live.hold,
-            announced: self.source.is_some(),
+            announced: source.is_some(),
             exhausted: sum.waiting > 0 && sum.lent >= pools.budget,
         };
         let Words { doing, advice } = words.words();
@@ -261,7 +262,7 @@ impl Observer {
             draining: self.drain.is_cancelled(),
             reason,
             epoch: ha.epoch,
-            source: self.source.as_ref().map(SourceHandle::snapshot),
+            source,
             leader: leader.map(LeaderStatus::from),
             last_leader: ha.last_leader.clone(),
             last_answer_ago_s: ha.last_answer.map(|at| at.elapsed().as_secs_f64()),

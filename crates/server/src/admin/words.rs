@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use everline_core::ha::Phase;
 
+use crate::backend::pool::Scope;
+
 /// What the sentences are about.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
@@ -79,6 +81,12 @@ impl Situation<'_> {
     }
 
     fn pauses(&self) -> (String, String) {
+        let moves = Scope::Move.to_string();
+        if self.paused.iter().all(|what| *what == moves) {
+            let doing = "A reload has brought another backend_dsn: open transactions may finish, \
+                         new statements wait, and then go there.";
+            return (doing.to_owned(), "Nothing to do; it takes a few seconds.".to_owned());
+        }
         let what = self.paused.join("; ");
         let doing = format!("Paused by an administrator: {what}. Statements wait for RESUME.");
         let advice = "When the work on the database is done, say RESUME on the console, or send \

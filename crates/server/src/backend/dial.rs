@@ -3,7 +3,7 @@
 mod error;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::BytesMut;
 use everline_wire::startup;
@@ -55,9 +55,9 @@ impl Login {
     }
 }
 
-/// Opens connections as one DSN wants them. Cheap to clone.
+/// Opens connections as one DSN wants them. Cheap to clone; the clones are one dialer.
 #[derive(Clone, Debug)]
-pub struct Dialer(Arc<Inner>);
+pub struct Dialer(Arc<RwLock<Arc<Inner>>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -85,7 +85,7 @@ impl Dialer {
     /// # Errors
     /// [`TlsError`], naming the file.
     pub fn new(dsn: &Dsn) -> Result<Self, TlsError> {
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(RwLock::new(Arc::new(Inner {
             tls: BackendTls::new(&dsn.ssl)?,
             mode: dsn.ssl.mode,
             negotiation: dsn.ssl.negotiation,
@@ -93,7 +93,17 @@ impl Dialer {
             require_auth: dsn.require_auth,
             socket: SocketOptions::from_dsn(dsn),
             passfile: dsn.passfile.clone(),
-        })))
+        })))))
+    }
+
+    /// Dials as `other` does from here on, and so do the clones. A dial that has begun goes on.
+    pub fn become_as(&self, other: &Self) {
+        let new = other.now();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn now(&self) -> Arc<Inner> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Connects, negotiates TLS and logs in at one address; the connection is ready for its first
@@ -113,15 +123,16 @@ impl Dialer {
         login: &Login,
         deadline: Instant,
     ) -> Result<Connection, DialError> {
-        let (first, second) = self.attempts(endpoint);
-        let error = match self.attempt(endpoint, login, first, deadline).await {
+        let inner = self.now();
+        let (first, second) = inner.attempts(endpoint);
+        let error = match inner.attempt(endpoint, login, first, deadline).await {
             Ok(connection) => return Ok(connection),
             Err(error) => error,
         };
         let Some(second) = second.filter(|_| error.may_want_the_other_way()) else {
             return Err(error);
         };
-        match self.attempt(endpoint, login, second, deadline).await {
+        match inner.attempt(endpoint, login, second, deadline).await {
             // The second way was a guess; what the first met is what the operator can mend.
             Err(DialError::TlsRefused) => Err(error),
             other => other,
@@ -144,10 +155,11 @@ impl Dialer {
         key: &BackendKey,
         deadline: Instant,
     ) -> Result<(), DialError> {
-        let (first, second) = self.attempts(endpoint);
-        let mut stream = match (self.open(endpoint, first, deadline).await, second) {
+        let inner = self.now();
+        let (first, second) = inner.attempts(endpoint);
+        let mut stream = match (inner.open(endpoint, first, deadline).await, second) {
             (Err(error), Some(second)) if error.may_want_the_other_way() => {
-                self.open(endpoint, second, deadline).await?
+                inner.open(endpoint, second, deadline).await?
             }
             (opened, _) => opened?,
         };
@@ -166,14 +178,16 @@ impl Dialer {
             Err(_) => Err(DialError::Timeout { phase: Phase::Login }),
         }
     }
+}
 
+impl Inner {
     /// The first way to try and, where `sslmode` has one, the other.
     fn attempts(&self, endpoint: &Endpoint) -> (Attempt, Option<Attempt>) {
         // TLS means nothing on a Unix socket; libpq passes `sslmode` over there.
         if matches!(endpoint.address, Address::Unix(_)) {
             return (Attempt::Plain, None);
         }
-        match self.0.mode {
+        match self.mode {
             SslMode::Disable => (Attempt::Plain, None),
             SslMode::Allow => (Attempt::Plain, Some(Attempt::Tls)),
             SslMode::Prefer => (Attempt::Offered, Some(Attempt::Plain)),
@@ -189,7 +203,7 @@ impl Dialer {
         deadline: Instant,
     ) -> Result<Connection, DialError> {
         let mut stream = self.open(endpoint, attempt, deadline).await?;
-        let file = &self.0.passfile;
+        let file = &self.passfile;
         let password = login
             .password
             .as_ref()
@@ -197,8 +211,8 @@ impl Dialer {
         let policy = Policy {
             end_point: stream.tls_server_end_point(),
             tls: stream.is_tls(),
-            channel_binding: self.0.channel_binding,
-            require_auth: self.0.require_auth,
+            channel_binding: self.channel_binding,
+            require_auth: self.require_auth,
         };
         let mut exchange = Exchange::new(login, password, policy);
         let mut read = BytesMut::with_capacity(READ_BYTES);
@@ -224,7 +238,7 @@ impl Dialer {
             }
             Err(_) => return Err(DialError::Timeout { phase: Phase::Connect }),
         };
-        let (Attempt::Offered | Attempt::Tls, Some(tls)) = (attempt, &self.0.tls) else {
+        let (Attempt::Offered | Attempt::Tls, Some(tls)) = (attempt, &self.tls) else {
             return Ok(stream);
         };
         match timeout_at(deadline, self.negotiate(stream, endpoint, attempt, tls)).await {
@@ -238,7 +252,7 @@ impl Dialer {
             Address::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
-                self.0.socket.apply(&stream)?;
+                self.socket.apply(&stream)?;
                 Ok(Stream::Tcp(stream))
             }
         }
@@ -251,7 +265,7 @@ impl Dialer {
         attempt: Attempt,
         tls: &BackendTls,
     ) -> Result<Stream, DialError> {
-        if self.0.negotiation == SslNegotiation::Postgres && !offers_tls(&mut stream).await? {
+        if self.negotiation == SslNegotiation::Postgres && !offers_tls(&mut stream).await? {
             return match attempt {
                 Attempt::Plain | Attempt::Offered => Ok(stream),
                 Attempt::Tls => Err(DialError::TlsRefused),

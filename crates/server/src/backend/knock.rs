@@ -10,8 +10,8 @@ use std::time::Duration;
 use everline_wire::sqlstate::SqlState;
 use tokio::time::{Instant, sleep};
 
-use super::dial::Login;
 use super::pool::Pools;
+use super::system::{AskError, Scout as _, SystemScout};
 
 /// How often: seldom enough to be nothing beside an orchestrator's own probes, and soon enough for
 /// a shutdown that waits for open transactions anyway.
@@ -20,12 +20,13 @@ const KNOCK_INTERVAL: Duration = Duration::from_secs(30);
 /// Longest wait for a goodbye to be written.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
-/// Logs in at the leader from time to time, each within `dial_timeout`, and leaves; reports when it
+/// Logs in at the leader from time to time, as the system connection does, each within
+/// `dial_timeout`, and leaves; reports when it
 /// lets nobody in any more. While something is paused, it stays away.
 ///
 /// # Cancel safety
 /// Safe: the socket is closed.
-pub async fn knock(pools: Arc<Pools>, login: Login, dial_timeout: Duration) {
+pub async fn knock(pools: Arc<Pools>, scout: SystemScout) {
     loop {
         sleep(KNOCK_INTERVAL).await;
         let target = pools.target();
@@ -33,10 +34,12 @@ pub async fn knock(pools: Arc<Pools>, login: Login, dial_timeout: Duration) {
         let may_knock = target.is_available() && pools.pauses().is_empty();
         let Some(leader) = target.leader.as_ref().filter(|_| may_knock) else { continue };
         let dialled = async {
-            let deadline = Instant::now() + dial_timeout;
-            match Box::pin(pools.dialer().dial(&leader.endpoint, &login, deadline)).await {
+            let deadline = Instant::now() + pools.dial_timeout();
+            match scout.greet(&leader.endpoint, deadline).await {
                 Ok(connection) => connection.close(Instant::now() + GOODBYE_MAX).await,
-                Err(error) if error.code() == Some(SqlState::CANNOT_CONNECT_NOW) => {
+                Err(AskError::Dial(error))
+                    if error.code() == Some(SqlState::CANNOT_CONNECT_NOW) =>
+                {
                     pools.reporter().dial_failed(target.epoch, &error);
                 }
                 Err(error) => tracing::debug!(%error, "knocked in vain"),

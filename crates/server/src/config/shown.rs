@@ -57,11 +57,14 @@ impl Config {
         }
         let mut frontend = new.frontend;
         frontend.listen.clone_from(&self.frontend.listen);
+        frontend.socket_mode = self.frontend.socket_mode;
+        frontend.reuse_port = self.frontend.reuse_port;
+        frontend.peers.clone_from(&self.frontend.peers);
         let mut log = new.log;
         log.format = self.log.format;
         Self {
-            backend: self.backend.clone(),
             frontend,
+            gel: self.gel,
             http_listen: self.http_listen,
             workers: self.workers,
             takeover: self.takeover.clone(),

@@ -198,11 +198,23 @@ pub(super) async fn password_message(
 /// How the pool of a client logs in to the backend, and what it may have.
 #[must_use]
 pub fn pool_spec(key: &PoolKey, shown: &Shown, bounds: &Bounds, live: &Live) -> PoolSpec {
+    PoolSpec {
+        login: pool_login(key, shown, live),
+        size_min: bounds.size_min,
+        size_max: bounds.size_max,
+        database_max: bounds.database_connections_max,
+        user_max: bounds.user_connections_max,
+    }
+}
+
+/// How the pool of a client logs in to the backend.
+#[must_use]
+pub fn pool_login(key: &PoolKey, shown: &Shown, live: &Live) -> Login {
     let PoolKey { database, user } = key;
     let own = &live.backend_login;
     let database = live.sharing.backend_name(database).to_owned();
     let known = live.users.get(user).and_then(|known| known.password.clone());
-    let login = if live.by_role && *user != own.user {
+    if live.by_role && *user != own.user {
         let role = [("role".to_owned(), user.clone())];
         let parameters = own.parameters.iter().cloned().chain(role).collect();
         Login { database, parameters, ..own.clone() }
@@ -215,13 +227,6 @@ pub fn pool_spec(key: &PoolKey, shown: &Shown, bounds: &Bounds, live: &Live) -> 
             keys: shown.keys.clone(),
             parameters: own.parameters.clone(),
         }
-    };
-    PoolSpec {
-        login,
-        size_min: bounds.size_min,
-        size_max: bounds.size_max,
-        database_max: bounds.database_connections_max,
-        user_max: bounds.user_connections_max,
     }
 }
 

@@ -10,7 +10,7 @@ pub mod meter;
 mod opening;
 pub mod options;
 mod patience;
-mod prove;
+pub mod prove;
 pub mod pump;
 pub mod roster;
 pub mod session;

@@ -10,7 +10,7 @@ use crate::backend::pool::Pools;
 use crate::signals::Stops;
 
 /// How long the source's leave may take.
-const WITHDRAW_MAX: Duration = Duration::from_secs(6);
+pub(super) const WITHDRAW_MAX: Duration = Duration::from_secs(6);
 
 /// How often it is said what is waited for.
 const PROGRESS: Duration = Duration::from_secs(5);

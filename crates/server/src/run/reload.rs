@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::Parts;
 use super::live::live;
+use super::moves::Move;
+use super::wire::Way;
 use crate::admin::console::Desk;
 use crate::config::{Config, ConfigError, settings};
 use crate::frontend::Context;
@@ -18,6 +21,8 @@ pub(super) struct Reloader {
     pub current: Config,
     pub context: Arc<Context>,
     pub desk: Arc<Desk>,
+    /// How backends are reached, as everybody who dials has it.
+    pub way: Way,
     pub log: Log,
 }
 
@@ -27,7 +32,7 @@ impl Reloader {
     ///
     /// # Errors
     /// What is wrong, in one sentence; nothing has changed then.
-    pub(super) async fn reload(&mut self) -> Result<Vec<String>, String> {
+    async fn reload(&mut self, parts: &mut Parts) -> Result<Vec<String>, String> {
         let new = (self.load)().map_err(|error| error.to_string())?;
         let changed = self.current.given.changed(&new.given);
         let (late, now): (Vec<_>, Vec<_>) =
@@ -37,8 +42,9 @@ impl Reloader {
         // Passwords are hashed, files are read.
         let reading = tokio::task::spawn_blocking(move || live(&effective));
         let read = reading.await.map_err(|error| error.to_string())?;
-        self.context.reload(read.map_err(|error| error.to_string())?);
-        self.context.pools.set_budget(config.pool.connections_max.saturating_sub(1).max(1));
+        let live = read.map_err(|error| error.to_string())?;
+        let other = Move::prepare(self, &config).await?;
+        other.go(self, &config, live, parts).await;
         if now.contains(&"log") {
             self.log.set(&config.log.filter);
         }
@@ -48,8 +54,11 @@ impl Reloader {
     }
 
     /// As [`Reloader::reload`], with the outcome in the log.
-    pub(super) async fn reload_and_tell(&mut self) -> Result<Vec<String>, String> {
-        let outcome = self.reload().await;
+    pub(super) async fn reload_and_tell(
+        &mut self,
+        parts: &mut Parts,
+    ) -> Result<Vec<String>, String> {
+        let outcome = self.reload(parts).await;
         match &outcome {
             Ok(words) => tracing::info!("reloaded: {}", words.join("; ")),
             Err(why) => tracing::error!("not reloaded, nothing has changed: {why}"),

@@ -18,11 +18,12 @@ use crate::backend::knock::knock;
 use crate::backend::pool::{PoolSettings, Pools};
 use crate::backend::resolve::Resolver;
 use crate::backend::system::SystemScout;
-use crate::config::{Config, ResolverChoice, Source};
+use crate::config::{BackendConfig, Config, ResolverChoice, Source};
 use crate::frontend::{Context, Shared, Visitor};
 use crate::metrics::Metrics;
-use crate::sources::proxy::Proxy;
-use crate::sources::status::SourceHandle;
+use crate::net::tls::TlsError;
+use crate::sources::proxy::{Proxy, SourceError};
+use crate::sources::status::{CurrentSource, SourceHandle};
 use crate::supervisor::{self, Control, Fence, Supervisor};
 
 /// Makes the supervisor, the pools and what sessions share, and starts them.
@@ -31,42 +32,29 @@ pub(super) fn wire(
     parts: &mut Parts,
     console: mpsc::Sender<Visitor>,
     requests: mpsc::Sender<Request>,
-) -> Result<(Arc<Context>, Arc<Desk>), RunError> {
-    let dsn = &config.backend.dsn;
-    // The budget includes the system connection, which is never lent.
-    let connections_max = config.pool.connections_max.saturating_sub(1).max(1);
-    let dialer = Dialer::new(dsn)?;
-    let resolver = match config.backend.resolver {
-        ResolverChoice::System => Resolver::system(),
-        ResolverChoice::Server(address) => Resolver::server(address),
-    };
-    let own_login = Login::from_dsn(dsn);
-    let wanted = dsn.target_session_attrs;
-    let scout = SystemScout::new(resolver.clone(), dialer.clone(), own_login.clone(), wanted);
-    let settings = supervisor::Settings::from_config(&config.backend, connections_max);
+) -> Result<(Arc<Context>, Arc<Desk>, Way), RunError> {
+    let way = Way::new(&config.backend)?;
+    let Way { dialer, scout, resolver } = way.clone();
+    let knocker = scout.clone();
+    let settings = supervisor_settings(config);
     let fence = settings.fence.clone();
     let (supervisor, handle) = Supervisor::new(settings, scout);
     let control = handle.control.clone();
-    let source = source(config, parts, &resolver, handle.control.clone(), fence)?;
+    let source = CurrentSource::default();
+    match proxy(config, &resolver, handle.control.clone(), fence)? {
+        Some(proxy) => source.set(Some(start(proxy, parts))),
+        None => parts.withdrawn.cancel(),
+    }
     let stop = parts.stop.clone();
     parts.essential.spawn(async move {
         supervisor.run(stop).await;
         "supervisor"
     });
-    let pool_settings = PoolSettings {
-        connections_max,
-        dials_max: DIALS_MAX,
-        dial_timeout: config.backend.dial_timeout,
-        idle_max: config.pool.idle_max,
-        lifetime_max: config.pool.lifetime_max,
-        waiters_max: config.pool.waiters_max,
-        held_max: config.failover.held_max,
-        held_bytes_max: config.failover.held_bytes_max,
-    };
+    let pool_settings = pool_settings(config);
     let background = parts.background.clone();
     let targets = handle.target.clone();
     let pools = Pools::new(pool_settings, handle.target, handle.reporter, dialer, background);
-    let knocking = knock(Arc::clone(&pools), own_login, config.backend.dial_timeout);
+    let knocking = knock(Arc::clone(&pools), knocker);
     let stop = parts.stop.clone();
     parts.background.spawn(async move { stop.run_until_cancelled_owned(knocking).await });
     let driver = Arc::clone(&pools);
@@ -102,22 +90,72 @@ pub(super) fn wire(
         requests,
         control,
     };
-    Ok((context, Arc::new(desk)))
+    Ok((context, Arc::new(desk), way))
 }
 
-/// Starts the source that names the leader, where the DSN does not.
-fn source(
+/// How many connections pools may have: the budget includes the system connection, which is never
+/// lent.
+fn connections_max(config: &Config) -> usize {
+    config.pool.connections_max.saturating_sub(1).max(1)
+}
+
+/// What the pools have to know.
+pub(super) fn pool_settings(config: &Config) -> PoolSettings {
+    PoolSettings {
+        connections_max: connections_max(config),
+        dials_max: DIALS_MAX,
+        dial_timeout: config.backend.dial_timeout,
+        idle_max: config.pool.idle_max,
+        lifetime_max: config.pool.lifetime_max,
+        waiters_max: config.pool.waiters_max,
+        held_max: config.failover.held_max,
+        held_bytes_max: config.failover.held_bytes_max,
+    }
+}
+
+/// What the supervisor has to know.
+pub(super) fn supervisor_settings(config: &Config) -> supervisor::Settings {
+    supervisor::Settings::from_config(&config.backend, connections_max(config))
+}
+
+/// How backends are found and logged in to. The clones are one way.
+#[derive(Clone, Debug)]
+pub(super) struct Way {
+    pub dialer: Dialer,
+    pub scout: SystemScout,
+    pub resolver: Resolver,
+}
+
+impl Way {
+    /// The way that a configuration asks for; reads the certificates that the DSN names.
+    pub(super) fn new(backend: &BackendConfig) -> Result<Self, TlsError> {
+        let dsn = &backend.dsn;
+        let dialer = Dialer::new(dsn)?;
+        let resolver = match backend.resolver {
+            ResolverChoice::System => Resolver::system(),
+            ResolverChoice::Server(address) => Resolver::server(address),
+        };
+        let (login, wanted) = (Login::from_dsn(dsn), dsn.target_session_attrs);
+        let scout = SystemScout::new(resolver.clone(), dialer.clone(), login, wanted);
+        Ok(Self { dialer, scout, resolver })
+    }
+}
+
+/// The source that names the leader, where the DSN does not.
+pub(super) fn proxy(
     config: &Config,
-    parts: &mut Parts,
     resolver: &Resolver,
     control: Control,
     fence: Fence,
-) -> Result<Option<SourceHandle>, RunError> {
-    let Source::Stolon(stolon) = &config.backend.source else {
-        parts.withdrawn.cancel();
-        return Ok(None);
-    };
-    let proxy = Proxy::new(stolon, resolver, control, fence)?;
+) -> Result<Option<Proxy>, SourceError> {
+    match &config.backend.source {
+        Source::Dsn => Ok(None),
+        Source::Stolon(stolon) => Proxy::new(stolon, resolver, control, fence).map(Some),
+    }
+}
+
+/// Lets a source name the leader until it is withdrawn.
+pub(super) fn start(proxy: Proxy, parts: &mut Parts) -> SourceHandle {
     let status = proxy.status();
     let (withdraw, withdrawn) = (parts.withdraw.clone(), parts.withdrawn.clone());
     let stop = parts.stop.clone();
@@ -127,5 +165,5 @@ fn source(
         stop.cancelled().await;
         "source"
     });
-    Ok(Some(status))
+    status
 }

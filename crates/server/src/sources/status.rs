@@ -62,6 +62,23 @@ pub struct SourceHandle {
     fence: Fence,
 }
 
+/// The source at this moment, if there is one: a reload may bring another.
+#[derive(Debug, Default)]
+pub struct CurrentSource(Mutex<Option<SourceHandle>>);
+
+impl CurrentSource {
+    /// The source.
+    #[must_use]
+    pub fn get(&self) -> Option<SourceHandle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// There is another one from here on, or none.
+    pub fn set(&self, source: Option<SourceHandle>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = source;
+    }
+}
+
 impl SourceHandle {
     pub(super) fn new(cluster: String, uid: String, fence: Fence) -> Self {
         let status = SourceStatus {

@@ -7,6 +7,7 @@
 //! [`Reporter`], and read [`Target`].
 
 mod ahead;
+mod configure;
 mod fence;
 mod pulse;
 mod report;
@@ -174,6 +175,7 @@ enum Command {
     Reconnect { forget: bool },
     Follow { word: Word, before: oneshot::Sender<TaskTracker> },
     Prepare(HostPort),
+    Configure { settings: Box<Settings>, moved: Option<Moved>, done: oneshot::Sender<()> },
 }
 
 /// What a source says about the leader.
@@ -182,6 +184,15 @@ pub struct Word {
     /// Where the leader is; `None`: nobody may be followed.
     pub host: Option<HostPort>,
     /// What was known of the cluster before says nothing about this leader.
+    pub forget: bool,
+    /// Why, for log and history.
+    pub why: String,
+}
+
+/// Settings that lead elsewhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Moved {
+    /// What was known of the cluster before says nothing about the next leader.
     pub forget: bool,
     /// Why, for log and history.
     pub why: String,
@@ -230,6 +241,20 @@ impl Control {
     /// Cancel safe: the command is given or not.
     pub async fn prepare(&self, host: HostPort) {
         self.give(Command::Prepare(host)).await;
+    }
+
+    /// Other settings hold from here on. Where they lead elsewhere the epoch is retired, and the
+    /// leader is looked for at the hosts and behind the fence of the new ones. Else the hosts and
+    /// the fence stay those that are in force, and so does the epoch.
+    ///
+    /// When this returns it is done: where they lead elsewhere, nothing is dispatched any more to
+    /// where they led before.
+    ///
+    /// Cancel safe: the command is given or not.
+    pub async fn configure(&self, settings: Settings, moved: Option<Moved>) {
+        let (done, is_done) = oneshot::channel();
+        self.give(Command::Configure { settings: Box::new(settings), moved, done }).await;
+        drop(is_done.await); // a supervisor that has ended dispatches nothing either
     }
 
     async fn give(&self, command: Command) {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::fence::Fence;
 use super::report::Reporter;
 use super::status::StatusHandle;
-use crate::backend::system::Watch;
+use crate::backend::system::{Beat, Watch};
 
 /// The heartbeat's ear and mouth in one epoch.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(super) struct Pulse {
     reporter: Reporter,
     status: StatusHandle,
     fence: Fence,
+    beat: watch::Receiver<Beat>,
 }
 
 impl Pulse {
@@ -24,12 +26,17 @@ impl Pulse {
         reporter: Reporter,
         status: StatusHandle,
         fence: Fence,
+        beat: watch::Receiver<Beat>,
     ) -> Self {
-        Self { epoch, reporter, status, fence }
+        Self { epoch, reporter, status, fence, beat }
     }
 }
 
 impl Watch for Pulse {
+    fn beat(&self) -> Beat {
+        *self.beat.borrow()
+    }
+
     fn heard_elsewhere(&self) -> bool {
         self.reporter.take_life(self.epoch)
     }

@@ -237,6 +237,12 @@ impl Search {
         self.next_at = now;
     }
 
+    /// Looks at another pace, from the next round on.
+    pub(super) fn set_pace(&mut self, look_interval: Duration, pace: Pace) {
+        self.look_interval = look_interval.max(LOOK_GAP_MIN);
+        self.backoff = Backoff::new(pace);
+    }
+
     /// Counts the changes of the list of hosts.
     pub(super) const fn edition(&self) -> u64 {
         self.edition

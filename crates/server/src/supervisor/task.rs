@@ -26,16 +26,16 @@ use super::{
 };
 use crate::backend::Endpoint;
 use crate::backend::resolve::ResolveError;
-use crate::backend::system::{AskError, Found, LinkEnd, Scout, keep};
+use crate::backend::system::{AskError, Beat, Found, LinkEnd, Scout, keep};
 
 /// The task's state. [`Supervisor::run`] is the task.
 #[derive(Debug)]
 pub struct Supervisor<S: Scout> {
     pub(super) settings: Settings,
     pub(super) scout: S,
-    machine: Machine,
-    election: Election<Primary<S::Link>>,
-    search: Search,
+    pub(super) machine: Machine,
+    pub(super) election: Election<Primary<S::Link>>,
+    pub(super) search: Search,
     pub(super) tasks: JoinSet<Done<S>>,
     reports: Reports,
     commands: mpsc::Receiver<Command>,
@@ -51,15 +51,17 @@ pub struct Supervisor<S: Scout> {
     /// Counts what is kept, so that late news of what is not is recognised.
     pub(super) links: u64,
     /// What was last logged about a place that led to no leader, so that it is said once.
-    told: BTreeMap<String, String>,
+    pub(super) told: BTreeMap<String, String>,
     /// Cancelled when the source speaks: what is being dialled on its former word is of no use.
-    word: CancellationToken,
+    pub(super) word: CancellationToken,
+    /// The pace of the heartbeat.
+    pub(super) beat: watch::Sender<Beat>,
     rng: StdRng,
 }
 
 /// A primary that answered, with the name that led to it.
 #[derive(Debug)]
-struct Primary<L> {
+pub(super) struct Primary<L> {
     endpoint: Endpoint,
     found: Found<L>,
     /// Its socket among those that are open; dropped after it.
@@ -110,6 +112,7 @@ impl<S: Scout> Supervisor<S> {
             fence: settings.fence.clone(),
             open: TaskTracker::new(),
         };
+        let beat = watch::Sender::new(settings.beat);
         let (sender, target) = watch::channel(Arc::new(current.clone()));
         let status = HaStatus::new(machine.state(), machine.availability(), now.into_std());
         let status = StatusHandle::new(status);
@@ -137,6 +140,7 @@ impl<S: Scout> Supervisor<S> {
             links: 0,
             told: BTreeMap::new(),
             word: CancellationToken::new(),
+            beat,
             rng,
         };
         (supervisor, handle)
@@ -334,6 +338,10 @@ impl<S: Scout> Supervisor<S> {
                 self.step(Event::LeaderChanged, "by command".to_owned());
             }
             Command::Prepare(host) => self.prepare(host),
+            Command::Configure { settings, moved, done } => {
+                self.configure(*settings, moved);
+                let _: Result<_, _> = done.send(()); // whoever asked may have left
+            }
             Command::Follow { word, before } => {
                 let open = self.follow(word);
                 // A source that does not wait for the answer has ended.
@@ -437,8 +445,10 @@ impl<S: Scout> Supervisor<S> {
         let number = self.links;
         let ask_now = Arc::new(Notify::new());
         let (reporter, status) = (self.reports.reporter.clone(), self.status.clone());
-        let pulse = Pulse::new(self.machine.epoch(), reporter, status, self.settings.fence.clone());
-        let kept = keep(link, self.settings.beat, pulse, Arc::clone(&ask_now));
+        let fence = self.settings.fence.clone();
+        let beat = self.beat.subscribe();
+        let pulse = Pulse::new(self.machine.epoch(), reporter, status, fence, beat);
+        let kept = keep(link, pulse, Arc::clone(&ask_now));
         let task = self.tasks.spawn(async move {
             let _open = open; // dropped after the link's socket
             Done::LinkEnded(number, { kept }.await)
@@ -455,7 +465,7 @@ impl<S: Scout> Supervisor<S> {
         }
     }
 
-    fn step(&mut self, event: Event, detail: String) {
+    pub(super) fn step(&mut self, event: Event, detail: String) {
         let Outcome { effects, transition } = self.machine.step(event, Instant::now().into_std());
         for effect in effects {
             self.perform(effect);

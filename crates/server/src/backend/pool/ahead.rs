@@ -81,7 +81,7 @@ impl Pools {
         let open = targets.borrow().open.token(); // before it is asked what is to come of it
         let useless = targets.wait_for(|target| matches!(fate(target, &endpoint), Fate::Close));
         let since = Instant::now();
-        let deadline = since + self.dial_timeout;
+        let deadline = since + self.settings().dial_timeout;
         let dialled = tokio::select! {
             biased; // another leads: the dial is of no use
             _ = useless => None,
@@ -155,7 +155,7 @@ impl Pools {
     /// Asks whether it is a primary, and lends it if it is.
     async fn adopt(self: Arc<Self>, one: Ahead, target: Arc<Target>) {
         let Ahead { pool, mut connection, since, open } = one;
-        let deadline = Instant::now() + self.dial_timeout;
+        let deadline = Instant::now() + self.settings().dial_timeout;
         let asked = connection.simple_query("SELECT pg_is_in_recovery()", deadline);
         let is_primary = tokio::select! {
             biased; // an epoch that is over makes the answer useless

@@ -128,7 +128,7 @@ impl Pools {
             return Err(Failed::NoLeader);
         };
         let began = Instant::now();
-        let deadline = began + self.dial_timeout;
+        let deadline = began + self.settings().dial_timeout;
         let dialled = tokio::select! {
             biased; // an epoch that is over makes the dial useless
             () = target.ended.cancelled() => return Err(Failed::NoLeader),
@@ -175,11 +175,12 @@ impl Pools {
     /// When a connection that is dialled at this moment has lived long enough: not all that were
     /// dialled at the same time are closed at the same time.
     pub(super) fn lives_until(&self) -> Option<Instant> {
-        if self.lifetime_max.is_zero() {
+        let lifetime_max = self.settings().lifetime_max;
+        if lifetime_max.is_zero() {
             return None;
         }
         let part = rand::random_range(0.8..1.0);
-        Some(Instant::now() + self.lifetime_max.mul_f64(part))
+        Some(Instant::now() + lifetime_max.mul_f64(part))
     }
 
     fn fail_waiters(&self, pool: PoolId, error: &Arc<DialError>) {

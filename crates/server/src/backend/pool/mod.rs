@@ -8,6 +8,7 @@ mod dialling;
 mod listeners;
 mod member;
 mod pause;
+mod reconfigure;
 mod renew;
 mod spec;
 mod upkeep;
@@ -15,7 +16,7 @@ mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use everline_core::pool::plan::{Counts, GroupId, Plan, PoolId, Returned};
@@ -144,18 +145,13 @@ pub struct Pools {
     targets: watch::Receiver<Arc<Target>>,
     reporter: Reporter,
     dialer: Dialer,
-    dial_timeout: Duration,
-    idle_max: Duration,
-    lifetime_max: Duration,
-    waiters_max: usize,
+    settings: RwLock<PoolSettings>,
     /// Wakes the driver where sessions have begun to wait.
     waits: Notify,
     tasks: TaskTracker,
     held: AtomicUsize,
     held_total: AtomicUsize,
-    held_max: usize,
     held_bytes: AtomicUsize,
-    held_bytes_max: usize,
     /// Changed under the lock of `inner` alone.
     pauses: watch::Sender<Arc<Pauses>>,
     /// A connection has come back or gone.
@@ -276,17 +272,12 @@ impl Pools {
             targets,
             reporter,
             dialer,
-            dial_timeout: settings.dial_timeout,
-            idle_max: settings.idle_max,
-            lifetime_max: settings.lifetime_max,
-            waiters_max: settings.waiters_max,
+            settings: RwLock::new(settings),
             waits: Notify::new(),
             tasks,
             held: AtomicUsize::new(0),
             held_total: AtomicUsize::new(0),
-            held_max: settings.held_max,
             held_bytes: AtomicUsize::new(0),
-            held_bytes_max: settings.held_bytes_max,
             pauses: watch::Sender::new(Arc::default()),
             returned: Notify::new(),
             gauges: Gauges {
@@ -545,7 +536,7 @@ impl Pools {
     ) -> Result<Place<'_>, LeaseError> {
         let mut inner = self.lock();
         let waiting: usize = inner.pools.values().map(|pool| pool.waiters.len()).sum();
-        if waiting >= self.waiters_max {
+        if waiting >= self.settings().waiters_max {
             return Err(LeaseError::TooManyHeld);
         }
         let ticket = inner.next_ticket;

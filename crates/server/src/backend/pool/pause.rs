@@ -18,6 +18,8 @@ use super::{Inner, PoolKey, Pools};
 pub enum Scope {
     /// Everything.
     All,
+    /// Everything, while a reload moves to another `backend_dsn`.
+    Move,
     /// One database, whoever uses it.
     Database(String),
     /// One database and user.
@@ -27,7 +29,7 @@ pub enum Scope {
 impl Scope {
     fn covers(&self, key: &PoolKey) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Move => true,
             Self::Database(database) => *database == key.database,
             Self::Pool(pool) => pool == key,
         }
@@ -38,6 +40,7 @@ impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("everything"),
+            Self::Move => f.write_str("everything, for a new backend_dsn"),
             Self::Database(database) => write!(f, "database {database}"),
             Self::Pool(pool) => write!(f, "database {}, user {}", pool.database, pool.user),
         }
@@ -125,7 +128,7 @@ impl Pools {
                 let pauses = &mut Arc::make_mut(pauses).0;
                 match scope {
                     Scope::All => !std::mem::take(pauses).is_empty(),
-                    Scope::Database(_) | Scope::Pool(_) => pauses.remove(scope),
+                    Scope::Move | Scope::Database(_) | Scope::Pool(_) => pauses.remove(scope),
                 }
             })
         };

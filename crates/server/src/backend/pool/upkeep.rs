@@ -20,6 +20,7 @@ impl Pools {
         let target = self.target();
         let (epoch, leaving) = (target.epoch, target.is_leaving());
         let now = Instant::now();
+        let idle_max = self.settings().idle_max;
         let mut dead = Vec::new();
         {
             let mut inner = self.lock();
@@ -38,7 +39,7 @@ impl Pools {
                     if leaving || backend.epoch != epoch || !young || !backend.is_quiet() {
                         return false;
                     }
-                    let used = now.saturating_duration_since(backend.idle_since) < self.idle_max;
+                    let used = now.saturating_duration_since(backend.idle_since) < idle_max;
                     if used || unused >= spare {
                         return true;
                     }

@@ -57,8 +57,9 @@ impl<'a> Held<'a> {
         let held = Self { pools, bytes, since: Instant::now() };
         let number = pools.held.fetch_add(1, Ordering::Relaxed);
         let others = pools.held_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let most = pools.settings();
         // One that is too many is dropped, which takes it out of the count.
-        if number >= pools.held_max || others.saturating_add(bytes) > pools.held_bytes_max {
+        if number >= most.held_max || others.saturating_add(bytes) > most.held_bytes_max {
             return Err(LeaseError::TooManyHeld);
         }
         pools.held_total.fetch_add(1, Ordering::Relaxed);

@@ -20,6 +20,9 @@ pub struct Beat {
 
 /// How the heartbeat and the rest of the process hear of each other.
 pub trait Watch: Send + 'static {
+    /// The pace that holds from the next question on.
+    fn beat(&self) -> Beat;
+
     /// Whether any connection of this epoch has heard of the leader since the last call.
     fn heard_elsewhere(&self) -> bool;
 
@@ -82,12 +85,8 @@ impl Asked {
 ///
 /// `ask_now` asks before the interval is over. A sign of life on any connection of the epoch counts
 /// as well as an answer: a leader that is busy is not a leader that is lost.
-pub async fn keep(
-    mut link: impl Link,
-    beat: Beat,
-    watch: impl Watch,
-    ask_now: Arc<Notify>,
-) -> LinkEnd {
+pub async fn keep(mut link: impl Link, watch: impl Watch, ask_now: Arc<Notify>) -> LinkEnd {
+    let mut beat = watch.beat();
     let mut last_asked = Instant::now();
     let mut ask_at = last_asked + beat.interval;
     let mut asked: Option<Asked> = None;
@@ -116,6 +115,7 @@ pub async fn keep(
                 None if !watch.may_ask() => ask_at = Instant::now() + beat.interval,
                 None => {
                     watch.heard_elsewhere(); // forgets what came before the question
+                    beat = watch.beat();
                     if let Err(end) = ask(&mut link, beat).await {
                         return end;
                     }

@@ -44,10 +44,14 @@ impl Link for Scripted {
     }
 }
 
-#[derive(Clone, Default)]
-struct Counts(Arc<(AtomicU32, AtomicU32, AtomicU32)>, Arc<AtomicBool>);
+#[derive(Clone)]
+struct Counts(Arc<(AtomicU32, AtomicU32, AtomicU32)>, Arc<Mutex<Beat>>, Arc<AtomicBool>);
 
 impl Watch for Counts {
+    fn beat(&self) -> Beat {
+        *self.1.lock().unwrap()
+    }
+
     fn heard_elsewhere(&self) -> bool {
         self.0.0.swap(0, Ordering::Relaxed) > 0
     }
@@ -57,7 +61,7 @@ impl Watch for Counts {
     }
 
     fn may_ask(&self) -> bool {
-        !self.1.load(Ordering::Relaxed)
+        !self.2.load(Ordering::Relaxed)
     }
 
     fn doubtful(&self) {
@@ -83,8 +87,9 @@ impl Test {
         let (say, says) = mpsc::unbounded_channel();
         let asked = Arc::<Mutex<Vec<Instant>>>::default();
         let link = Scripted { says, asked: Arc::clone(&asked), asks: asks.into_iter().collect() };
-        let (counts, ask_now) = (Counts::default(), Arc::new(Notify::new()));
-        let task = tokio::spawn(keep(link, beat, counts.clone(), Arc::clone(&ask_now)));
+        let counts = Counts(Arc::default(), Arc::new(Mutex::new(beat)), Arc::default());
+        let ask_now = Arc::new(Notify::new());
+        let task = tokio::spawn(keep(link, counts.clone(), Arc::clone(&ask_now)));
         Self { say, asked, counts, ask_now, task, start: Instant::now() }
     }
 
@@ -180,6 +185,19 @@ async fn the_timeout_is_exact_though_its_twelfth_is_not_a_whole_number() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_pace_holds_from_the_next_question_on() {
+    let test = Test::new([]);
+    test.at(500).await;
+    let (interval, timeout) = (Duration::from_secs(2), Duration::from_secs(5));
+    *test.counts.1.lock().unwrap() = Beat { interval, timeout };
+    test.at(1010).await;
+    test.say(Heard::Primary);
+    test.at(2900).await;
+    assert_eq!(test.asked(), [1000]);
+    assert_eq!(test.ended().await.1, 8000, "asked at 3 s");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_error_is_an_answer() {
     let test = Test::new([]);
     test.at(1010).await;
@@ -255,10 +273,10 @@ async fn a_leader_that_nobody_vouches_for_is_not_asked() {
     let test = Test::new([]);
     test.at(1_500).await;
     test.say(Heard::Primary);
-    test.counts.1.store(true, Ordering::Relaxed);
+    test.counts.2.store(true, Ordering::Relaxed);
     test.at(5_500).await;
     assert_eq!(test.asked(), [1_000]);
-    test.counts.1.store(false, Ordering::Relaxed);
+    test.counts.2.store(false, Ordering::Relaxed);
     test.at(6_500).await;
     assert_eq!(test.asked(), [1_000, 6_000]);
 }

@@ -10,7 +10,7 @@ mod probe;
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use everline_core::ha::Identity;
 use everline_wire::sqlstate::SqlState;
@@ -142,12 +142,16 @@ impl AskError {
     }
 }
 
-/// The real network.
+/// The real network. Cheap to clone; the clones are one scout.
 #[derive(Clone, Debug)]
-pub struct SystemScout {
+pub struct SystemScout(Arc<RwLock<Arc<Ways>>>);
+
+/// How a scout goes about it.
+#[derive(Debug)]
+struct Ways {
     resolver: Resolver,
     dialer: Dialer,
-    login: Arc<Login>,
+    login: Login,
     wanted: TargetSessionAttrs,
 }
 
@@ -160,7 +164,17 @@ impl SystemScout {
         login: Login,
         wanted: TargetSessionAttrs,
     ) -> Self {
-        Self { resolver, dialer, login: Arc::new(login), wanted }
+        Self(Arc::new(RwLock::new(Arc::new(Ways { resolver, dialer, login, wanted }))))
+    }
+
+    /// Goes about it as `other` does from here on, and so do the clones.
+    pub fn become_as(&self, other: &Self) {
+        let new = other.now();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+    }
+
+    fn now(&self) -> Arc<Ways> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -173,12 +187,13 @@ impl Scout for SystemScout {
         host: &HostPort,
         deadline: Instant,
     ) -> Result<Vec<Endpoint>, ResolveError> {
-        self.resolver.endpoints(host, deadline).await
+        self.now().resolver.endpoints(host, deadline).await
     }
 
     async fn greet(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Connection, AskError> {
         // Boxed: a login's future is large, and many are under way at once.
-        Ok(Box::pin(self.dialer.dial(endpoint, &self.login, deadline)).await?)
+        let ways = self.now();
+        Ok(Box::pin(ways.dialer.dial(endpoint, &ways.login, deadline)).await?)
     }
 
     async fn question(
@@ -190,7 +205,7 @@ impl Scout for SystemScout {
         if answer.in_recovery {
             return Err(AskError::Standby);
         }
-        if self.wanted == TargetSessionAttrs::ReadWrite && answer.read_only {
+        if self.now().wanted == TargetSessionAttrs::ReadWrite && answer.read_only {
             return Err(AskError::ReadOnly);
         }
         let parameters = connection.parameters.clone();
