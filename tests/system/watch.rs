@@ -182,6 +182,18 @@ fn a_probe_gets_through_a_crowd_that_says_nothing() {
     run(async {
         let mut scene = Scene::adaptive(Fault::Freeze, &[]).await?;
         let http = scene.everline.http_address();
+        let mut reader = TcpStream::connect(http).await.expect("HTTP");
+        reader.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a request");
+        let mut seen = String::new();
+        until_seen(&mut reader, &mut seen, "\"available\":true").await;
+        let mut silent = Vec::new();
+        for _ in 0..200 {
+            silent.push(TcpStream::connect(http).await.expect("a connection"));
+        }
+        scene.until("a status", is_available).await;
+        seen.clear();
+        until_seen(&mut reader, &mut seen, "\"available\":true").await;
+        drop(silent);
         let mut crowd = Vec::new();
         for number in 0..200 {
             let mut stream = TcpStream::connect(http).await.expect("a connection");

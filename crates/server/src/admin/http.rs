@@ -91,7 +91,9 @@ pub async fn serve(
 }
 
 async fn connect(stream: TcpStream, desk: Arc<Desk>, guest: Guest, stop: CancellationToken) {
+    let leaves = guest.leaves();
     let service = service_fn(move |request| {
+        guest.asks();
         let answer = answer(&request, &desk);
         async move { Ok::<_, Infallible>(answer) }
     });
@@ -100,7 +102,6 @@ async fn connect(stream: TcpStream, desk: Arc<Desk>, guest: Guest, stop: Cancell
         .header_read_timeout(HEADER_MAX)
         .max_buf_size(16 * 1024)
         .serve_connection(TokioIo::new(stream), service);
-    let leaves = guest.leaves();
     tokio::select! {
         biased; // told to stop, or to make room, nobody is waited for
         () = stop.cancelled() => {}
