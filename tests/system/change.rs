@@ -266,7 +266,9 @@ async fn work(client: Client, done: Arc<AtomicBool>, count: Arc<AtomicU64>) {
 fn a_new_process_takes_over_and_no_client_notices() {
     run_within(Duration::from_secs(150), async {
         let socket = run_directory()?.join("takeover.sock");
+        let budget = ["--max-backend-connections", "8"];
         let takeover = ["--takeover", socket.to_str().expect("a path")];
+        let takeover = [budget, takeover].concat();
         let scene = Scene::adaptive(Fault::Kill, &takeover).await?;
         scene.prepare("CREATE TABLE t (n bigint)").await?;
         let mut idle = Vec::new();
@@ -295,7 +297,7 @@ fn a_new_process_takes_over_and_no_client_notices() {
         let new = launch(&dsn(NAME, scene.cluster.port()))
             .argument("--enable-backend-adaptive-ha")
             .arguments(["--resolver", &scene.dns.address().to_string()])
-            .arguments(takeover)
+            .arguments(&takeover)
             .at(address, http)
             .spawn()?;
         until(&new, "the new process", |status| {
@@ -309,6 +311,11 @@ fn a_new_process_takes_over_and_no_client_notices() {
         for client in &idle {
             client.simple_query("SELECT 1").await.expect("the old process serves who is with it");
         }
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'";
+        let budget = 8 + 1; // of both together, and the system connection of the other one
+        let most: u64 = scene.cluster.primary().value(open).await?.parse().expect("a number");
+        assert!(most <= budget, "{most} connections");
+        assert_eq!(number(&status(&new).await, "budget"), 3, "half");
         done.store(true, Ordering::Relaxed);
         while let Some(client) = busy.join_next().await {
             client.expect("no transaction failed");
@@ -320,6 +327,7 @@ fn a_new_process_takes_over_and_no_client_notices() {
         scene.everline.logged("all clients have left", Duration::from_secs(20)).await?;
         scene.everline.logged("stopped", Duration::from_secs(20)).await?;
         connect(address).await.simple_query("SELECT 1").await.expect("the new process serves");
+        until(&new, "the whole budget", |status| number(status, "budget") == 7).await;
         Ok(())
     });
 }

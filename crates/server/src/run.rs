@@ -29,6 +29,7 @@ use crate::backend::pool::{Pools, Scope};
 use crate::config::Config;
 use crate::frontend::{Context, Visitor, accept};
 use crate::log::Log;
+use crate::net::handover::Taken;
 use crate::net::listen::Listener;
 use crate::net::notify::Notify;
 use crate::net::socket::SocketOptions;
@@ -206,14 +207,12 @@ async fn serve(config: Config, load: Loader, log: Log) -> Result<(), RunError> {
     let copies = listen(open, &mut parts, &context, &desk);
     watch(&parts, &desk, visitors, &log);
     if let Some(taken) = taken {
-        until_ready(&pools).await;
-        if let Err(error) = taken.ready() {
-            tracing::warn!(%error, "the process before us has gone by itself");
-        }
+        succeed(taken, &pools, &parts).await;
     }
     if let Some(path) = &config.takeover {
-        let offering = Places::offer(copies, path, handed.clone())?;
-        parts.background.spawn(offering);
+        let offering = Places::offer(copies, path, handed.clone(), Arc::clone(&pools))?;
+        let stop = parts.stop.clone();
+        parts.background.spawn(async move { stop.run_until_cancelled(offering).await });
     }
     notify.say(&format!("MAINPID={}\nREADY=1", std::process::id()));
     let mut reloader = Reloader { load, current: config, context, desk, way, log };
@@ -343,6 +342,27 @@ async fn attend(
                 }
             },
             () = beat => looks.notify.alive(),
+        }
+    }
+}
+
+/// Takes the place of the process before us. While that has clients, both share the budget.
+async fn succeed(taken: Taken, pools: &Arc<Pools>, parts: &Parts) {
+    pools.share_budget(true);
+    until_ready(pools).await;
+    match taken.ready() {
+        Ok(before) => {
+            let (pools, stop) = (Arc::clone(pools), parts.stop.clone());
+            parts.background.spawn(async move {
+                if stop.run_until_cancelled(before.gone()).await.is_some() {
+                    tracing::info!("the process before us has ended; the budget is ours alone");
+                    pools.share_budget(false);
+                }
+            });
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the process before us has gone by itself");
+            pools.share_budget(false);
         }
     }
 }

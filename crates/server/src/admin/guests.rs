@@ -1,7 +1,8 @@
 //! Who is served at the same time: a bounded number, and the newest always gets in.
 //!
 //! A client that holds its connection open and does nothing must not keep a probe out, so where
-//! there is no room one leaves: of those that have asked for nothing yet the one that has been there
+//! there is no room one leaves: of those that have asked for nothing yet the one that has been
+//! there
 //! longest, and only where all have asked, the oldest of them. So a crowd that says nothing pushes
 //! out its own kind, and not who looks on.
 

@@ -3,7 +3,8 @@
 //!
 //! The newcomer says `HELLO`; it gets one message with a line for each socket and the sockets
 //! themselves; when it accepts, it says `READY`, and the other one accepts no more. If it never
-//! comes to that, nothing has changed.
+//! comes to that, nothing has changed. The connection stays until the other one has ended: so long
+//! both share the budget of backend connections.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -47,13 +48,36 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// We accept: the other one need not any more.
+    /// We accept: the other one need not any more. Returns what ends when it has ended.
     ///
     /// # Errors
     /// The socket's; the other one is gone then.
-    pub fn ready(mut self) -> io::Result<()> {
-        self.before.write_all(READY)
+    pub fn ready(mut self) -> io::Result<Before> {
+        self.before.write_all(READY)?;
+        self.before.set_nonblocking(true)?;
+        Ok(Before(tokio::net::UnixStream::from_std(self.before)?))
     }
+}
+
+/// The process that ran before, as long as it lives.
+#[derive(Debug)]
+pub struct Before(tokio::net::UnixStream);
+
+impl Before {
+    /// Waits until it has ended.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn gone(mut self) {
+        // It says nothing more: its end closes the socket.
+        drop(tokio::io::AsyncReadExt::read_u8(&mut self.0).await);
+    }
+}
+
+/// The process that comes after us. It hears of our end when this is dropped.
+#[derive(Debug)]
+pub struct After {
+    _stream: UnixStream,
 }
 
 /// Asks the process that offers its sockets at `path` for them; `None`: there is nobody.
@@ -134,7 +158,7 @@ pub fn offer(path: &Path) -> io::Result<UnixListener> {
 ///
 /// # Cancel safety
 /// Safe, as long as nobody has asked.
-pub async fn pass(listener: &UnixListener, sockets: &Sockets) -> io::Result<()> {
+pub async fn pass(listener: &UnixListener, sockets: &Sockets) -> io::Result<After> {
     let (stream, _) = listener.accept().await?;
     let mut copies = Sockets::new();
     for (place, socket) in sockets {
@@ -145,7 +169,7 @@ pub async fn pass(listener: &UnixListener, sockets: &Sockets) -> io::Result<()> 
     passing.await.map_err(io::Error::other)?
 }
 
-fn pass_to(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
+fn pass_to(mut stream: UnixStream, sockets: &Sockets) -> io::Result<After> {
     stream.set_nonblocking(false)?;
     is_ours(stream.as_fd())?;
     stream.set_read_timeout(Some(MESSAGE_MAX))?;
@@ -166,7 +190,7 @@ fn pass_to(mut stream: UnixStream, sockets: &Sockets) -> io::Result<()> {
     stream.set_read_timeout(Some(READY_MAX))?;
     let mut ready = [0; READY.len()];
     stream.read_exact(&mut ready)?;
-    if ready == *READY { Ok(()) } else { Err(strange()) }
+    if ready == *READY { Ok(After { _stream: stream }) } else { Err(strange()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{Sockets, offer, pass, take};
 
@@ -24,12 +27,19 @@ async fn a_connection_that_waits_is_accepted_by_who_comes_after() {
     let newcomer = tokio::task::spawn_blocking(move || {
         let mut taken = take(&asking).unwrap().expect("somebody is there");
         let socket = taken.sockets.remove("listen here").expect("it was passed on");
-        taken.ready().unwrap();
-        TcpListener::from(socket)
+        (taken, TcpListener::from(socket))
     });
-    pass(&offered, &all).await.unwrap();
+    let ready = async {
+        let (taken, listener) = newcomer.await.unwrap();
+        (taken.ready().unwrap(), listener)
+    };
+    let (after, (before, listener)) = tokio::join!(pass(&offered, &all), ready);
     all.clear();
-    let listener = newcomer.await.unwrap();
+    let mut gone = std::pin::pin!(before.gone());
+    let still_there = Duration::from_millis(50);
+    assert!(timeout(still_there, gone.as_mut()).await.is_err(), "it lives");
+    drop(after.unwrap());
+    timeout(Duration::from_secs(5), gone).await.expect("its end is heard of");
     assert_eq!(listener.local_addr().unwrap(), address);
     let (mut server, _) = listener.accept().unwrap();
     server.write_all(b"!").unwrap();

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::RunError;
+use crate::backend::pool::Pools;
 use crate::config::{Config, Listen};
 use crate::net::handover::{self, Sockets, Taken};
 use crate::net::listen::{ListenOptions, Listener, adopt_tcp, bind_tcp};
@@ -78,19 +79,26 @@ impl Places {
         Ok(Self { clients, http, copies, kept })
     }
 
-    /// Offers copies to who comes after us; `handed` is cancelled when it accepts.
+    /// Offers copies to who comes after us. `handed` is cancelled when it accepts; from then on it
+    /// has half of the pools' budget, until we have ended.
     pub(super) fn offer(
         copies: Sockets,
         path: &Path,
         handed: CancellationToken,
+        pools: Arc<Pools>,
     ) -> Result<impl Future<Output = ()> + use<>, RunError> {
         let offered = handover::offer(path).map_err(|source| wrong(&path.display(), source))?;
         Ok(async move {
-            while let Err(error) = handover::pass(&offered, &copies).await {
-                tracing::warn!(%error, "nobody has taken over");
+            let _after = loop {
+                match handover::pass(&offered, &copies).await {
+                    Ok(after) => break after,
+                    Err(error) => tracing::warn!(%error, "nobody has taken over"),
+                }
                 tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            };
+            pools.share_budget(true);
             handed.cancel();
+            std::future::pending::<()>().await; // the other one sees our end by that of `_after`
         })
     }
 }

@@ -15,7 +15,7 @@ mod upkeep;
 mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -146,6 +146,8 @@ pub struct Pools {
     reporter: Reporter,
     dialer: Dialer,
     settings: RwLock<PoolSettings>,
+    /// Whether another process has half of the budget.
+    shared: AtomicBool,
     /// Wakes the driver where sessions have begun to wait.
     waits: Notify,
     tasks: TaskTracker,
@@ -273,6 +275,7 @@ impl Pools {
             reporter,
             dialer,
             settings: RwLock::new(settings),
+            shared: AtomicBool::new(false),
             waits: Notify::new(),
             tasks,
             held: AtomicUsize::new(0),

@@ -1,5 +1,6 @@
 //! Other settings while clients are served.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,21 @@ impl Pools {
     /// with.
     pub fn configure(self: &Arc<Self>, settings: PoolSettings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
-        self.set_budget(settings.connections_max);
+        self.set_budget();
+    }
+
+    /// Takes half of the budget while another process has the other half, or all of it; what is
+    /// beyond it is closed when it is given back.
+    pub fn share_budget(self: &Arc<Self>, is_shared: bool) {
+        self.shared.store(is_shared, Ordering::Relaxed);
+        self.set_budget();
+    }
+
+    fn set_budget(self: &Arc<Self>) {
+        let most = self.settings().connections_max;
+        let shared = self.shared.load(Ordering::Relaxed);
+        self.lock().plan.set_budget(if shared { (most / 2).max(1) } else { most });
+        self.tend();
     }
 
     /// Lets each pool log in as `login` says of its key and of how it did so far. Connections that

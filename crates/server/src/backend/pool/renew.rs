@@ -1,5 +1,4 @@
-//! Connections replaced and another budget, as an administrator asks for; and connections replaced
-//! whose plans are out of date.
+//! Connections replaced, because an administrator asks for it or their plans are out of date.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,13 +57,6 @@ impl Pools {
             backend.end();
         }
         self.settle_ahead();
-        self.tend();
-    }
-
-    /// Changes the most connections that may be lent; what is beyond it is closed when it is given
-    /// back.
-    pub fn set_budget(self: &Arc<Self>, budget: usize) {
-        self.lock().plan.set_budget(budget);
         self.tend();
     }
 }
