@@ -279,7 +279,9 @@ impl Page {
     }
 
     fn process(&mut self, process: &Process) {
-        let Process { cpu_s, resident_bytes, open_fds, max_fds, start_s } = process;
+        let Process { cpu_s, resident_bytes, open_fds, max_fds, start_s, tasks } = process;
+        self.gauge("everline_tasks", "Tasks that live: they come and go with clients.");
+        self.measured(*tasks);
         self.counter("process_cpu_seconds_total", "CPU time, user and system.");
         self.measured(*cpu_s);
         self.gauge("process_resident_memory_bytes", "Memory held.");

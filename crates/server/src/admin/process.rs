@@ -5,8 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 use rustix::process::{Resource, getrlimit};
+use tokio::runtime::Handle;
 
-/// CPU, memory and files; nothing where the system does not tell.
+/// CPU, memory, files and tasks; nothing where the system does not tell.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
     pub cpu_s: Option<f64>,
@@ -15,6 +16,8 @@ pub(super) struct Process {
     pub max_fds: Option<f64>,
     /// Unix time.
     pub start_s: Option<f64>,
+    /// Tasks of the runtime that this is asked in.
+    pub tasks: Option<f64>,
 }
 
 impl Process {
@@ -42,6 +45,7 @@ impl Process {
                 (Ok(now), Some(uptime), Some(started)) => Some(now - uptime + started),
                 (Ok(_) | Err(_), Some(_) | None, Some(_) | None) => None,
             },
+            tasks: Handle::try_current().ok().map(|here| number(here.metrics().num_alive_tasks())),
         }
     }
 }

@@ -11,6 +11,15 @@ fn this_process_has_used_something() {
     assert!(process.start_s.expect("a start") > 1.7e9, "{process:?}");
 }
 
+#[tokio::test]
+async fn tasks_are_counted_where_there_is_a_runtime() {
+    let before = Process::look().tasks.expect("a runtime");
+    let task = tokio::spawn(std::future::pending::<()>());
+    let with_one_more = Process::look().tasks.expect("a runtime");
+    assert!((with_one_more - before - 1.0).abs() < f64::EPSILON, "{before}, {with_one_more}");
+    task.abort();
+}
+
 #[test]
 fn numbers_keep_their_size() {
     assert!((number(5_u64) - 5.0).abs() < f64::EPSILON);
