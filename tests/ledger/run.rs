@@ -1,16 +1,15 @@
 //! The run and its report.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use everline_lab::everline::{Everline, Launch};
-use everline_lab::ledger::{self, Door, Entry, Observer, Outcome, Shape, Writer, audit};
+use everline_lab::ledger::{self, Door, Entry, Shape, Tally, Writer, audit};
 use everline_lab::succession::{Fault, Succession};
-use everline_lab::{Error, Result};
+use everline_lab::{Error, Result, tell_skipped};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
@@ -36,49 +35,6 @@ const RUN_MAX: Duration = Duration::from_hours(1);
 const BESIDE_MAX: Duration = Duration::from_mins(3);
 /// How often it is looked whether something was acknowledged.
 const POLL: Duration = Duration::from_millis(20);
-
-/// What the clients have seen, counted.
-#[derive(Debug, Default)]
-struct Seen {
-    state: Mutex<Counts>,
-}
-
-#[derive(Debug, Default, Clone)]
-struct Counts {
-    acknowledged: u64,
-    retryable: u64,
-    unknown: u64,
-    closed: u64,
-    surprises: BTreeMap<String, u64>,
-}
-
-impl Seen {
-    fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Observer for Seen {
-    fn asks(&self, _client: u16) {}
-
-    fn answered(&self, _client: u16, outcome: Outcome) {
-        let mut counts = self.counts();
-        match outcome {
-            Outcome::Done | Outcome::Refused => {}
-            Outcome::Acknowledged(rows) => counts.acknowledged += rows,
-            Outcome::Retryable => counts.retryable += 1,
-            Outcome::Unknown => counts.unknown += 1,
-        }
-    }
-
-    fn closed(&self) {
-        self.counts().closed += 1;
-    }
-
-    fn surprise(&self, code: &str, text: &str) {
-        *self.counts().surprises.entry(format!("{code} {text}")).or_default() += 1;
-    }
-}
 
 /// What was asked for.
 struct Plan {
@@ -129,7 +85,7 @@ fn some_seed() -> u64 {
 struct Work {
     stage: Succession,
     everline: Everline,
-    seen: Arc<Seen>,
+    seen: Arc<Tally>,
     stop: CancellationToken,
     writers: JoinSet<Vec<Entry>>,
 }
@@ -145,7 +101,7 @@ impl Work {
             .arguments(["--max-backend-connections", &BACKENDS_MAX.to_string()])
             .start()
             .await?;
-        let (seen, stop) = (Arc::new(Seen::default()), CancellationToken::new());
+        let (seen, stop) = (Arc::new(Tally::default()), CancellationToken::new());
         let ids = Arc::new(AtomicU64::new(1));
         let mut writers = JoinSet::new();
         for number in 0..CLIENTS {
@@ -163,7 +119,7 @@ impl Work {
         let began = Instant::now();
         let fault = plan.faults[at];
         let next = plan.faults.get(at + 1).copied().unwrap_or(fault);
-        let before = self.seen.counts().clone();
+        let before = self.seen.counts();
         sleep(plan.milliseconds(1000, 3000)).await;
         self.stage.strike(fault).await?;
         sleep(plan.milliseconds(200, 1500)).await;
@@ -174,7 +130,7 @@ impl Work {
             sleep(plan.milliseconds(300, 1000)).await;
         }
         self.stage.rebuild().await?;
-        let counts = self.seen.counts().clone();
+        let counts = self.seen.counts();
         println!(
             "  {:>2} {:<10} served after {:>4} ms; {:>6} rows acknowledged, {:>3} times 40001, \
              {:>3} times 08007",
@@ -226,7 +182,7 @@ async fn run(mut plan: Plan) -> Result<()> {
     let entries = work.end().await;
     let leader = work.stage.cluster().primary();
     let audit = audit(&entries, &ledger::rows(leader).await?);
-    let counts = work.seen.counts().clone();
+    let counts = work.seen.counts();
     println!(
         "  {} rows acknowledged, all there once; {} refused, none there; of unknown outcome {} \
          there, {} not; {} violations, {} connections closed",
@@ -268,14 +224,7 @@ fn every_promise_is_kept_through_one_failover_after_the_other() {
     match outcome.unwrap_or_else(|_| panic!("seed {seed}: not done in time")) {
         Ok(()) => {}
         Err(Error::Skip(why)) => {
-            let name = "run::every_promise_is_kept_through_one_failover_after_the_other";
-            let line = format!("skipped: {name}: {why}");
-            println!("{line}");
-            if let Some(path) = std::env::var_os("EVERLINE_SKIPPED_FILE") {
-                let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
-                let told = file.and_then(|mut file| writeln!(file, "{line}"));
-                told.expect("the file for what was skipped can be written");
-            }
+            tell_skipped("run::every_promise_is_kept_through_one_failover_after_the_other", &why);
         }
         Err(error) => panic!("seed {seed}: {error}"),
     }

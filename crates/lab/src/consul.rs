@@ -16,6 +16,7 @@ use tokio::time::Instant;
 pub use api::{Api, Pair};
 pub use build::{find, find_saying};
 
+use crate::network::Host;
 use crate::process::{Process, run_directory};
 use crate::{Error, Result, during, ports};
 
@@ -61,6 +62,7 @@ pub struct Agent {
     others: [u16; 3],
     tls: Option<(u16, Tls)>,
     process: Option<Process>,
+    host: Option<Host>,
 }
 
 impl Agent {
@@ -70,7 +72,7 @@ impl Agent {
     /// [`Error::Skip`] without Consul, [`Error::Failed`] with its log when it ends,
     /// [`Error::Late`].
     pub async fn start(kind: Kind) -> Result<Self> {
-        Self::start_also_over(kind, None).await
+        Self::start_at(kind, None, None).await
     }
 
     /// As [`Agent::start`], with a second port for HTTPS.
@@ -78,18 +80,31 @@ impl Agent {
     /// # Errors
     /// See [`Agent::start`].
     pub async fn start_with_tls(kind: Kind, tls: Tls) -> Result<Self> {
-        Self::start_also_over(kind, Some((ports::free_address()?.port(), tls))).await
+        let port = ports::free_address()?.port();
+        Self::start_at(kind, Some((port, tls)), None).await
     }
 
-    async fn start_also_over(kind: Kind, tls: Option<(u16, Tls)>) -> Result<Self> {
+    /// As [`Agent::start`], on a host of its own.
+    ///
+    /// # Errors
+    /// See [`Agent::start`].
+    pub async fn start_on(kind: Kind, host: &Host) -> Result<Self> {
+        Self::start_at(kind, None, Some(host.clone())).await
+    }
+
+    async fn start_at(kind: Kind, tls: Option<(u16, Tls)>, host: Option<Host>) -> Result<Self> {
         let program = find().await?.to_owned();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("consul{number}"));
         during(|| format!("making {}", directory.display()), fs::create_dir_all(&directory))?;
-        let port = || ports::free_address().map(|address| address.port());
-        let http = ports::free_address()?;
-        let others = [port()?, port()?, port()?];
-        let mut agent = Self { kind, program, directory, http, others, tls, process: None };
+        let (http, others) = match &host {
+            Some(host) => (SocketAddr::from((host.address(), 8500)), [8301, 8302, 8300]),
+            None => {
+                let port = || ports::free_address().map(|address| address.port());
+                (ports::free_address()?, [port()?, port()?, port()?])
+            }
+        };
+        let mut agent = Self { kind, program, directory, http, others, tls, process: None, host };
         agent.start_again().await?;
         Ok(agent)
     }
@@ -103,7 +118,10 @@ impl Agent {
         let opened = fs::OpenOptions::new().create(true).append(true).open(self.log_path());
         let log = during(what, opened)?;
         let errors = during(what, log.try_clone())?;
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.host {
+            Some(host) => host.command(&self.program, None),
+            None => Command::new(&self.program),
+        };
         command.args(self.arguments()).stdin(Stdio::null()).stdout(log).stderr(errors);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CONSUL_") {
@@ -149,7 +167,9 @@ impl Agent {
             ]);
         }
         let [lan, wan, server] = self.others;
-        add(&["-node=lab", "-bind=127.0.0.1", "-client=127.0.0.1", "-advertise=127.0.0.1"]);
+        let ip = self.http.ip();
+        add(&["-node=lab", &format!("-bind={ip}"), &format!("-client={ip}")]);
+        add(&[&format!("-advertise={ip}")]);
         add(&["-dns-port=-1", "-grpc-port=-1", "-grpc-tls-port=-1", "-log-level=warn"]);
         add(&["-disable-host-node-id", "-hcl", "disable_update_check = true"]);
         add(&["-hcl", "performance { raft_multiplier = 1 }"]);

@@ -39,7 +39,7 @@ struct State {
     asked: BTreeMap<String, u64>,
 }
 
-/// A running DNS server, UDP and TCP on one port of `127.0.0.1`; it ends when dropped.
+/// A running DNS server, UDP and TCP on one port; it ends when dropped.
 #[derive(Debug)]
 pub struct Dns {
     address: SocketAddr,
@@ -53,10 +53,16 @@ impl Dns {
     /// # Errors
     /// [`crate::Error::Io`] when no port can be bound.
     pub async fn start() -> Result<Self> {
-        let address = SocketAddr::new(
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ports::free(&[IpAddr::V4(Ipv4Addr::LOCALHOST)])?,
-        );
+        Self::start_at(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// As [`Dns::start`], at another address of this machine.
+    ///
+    /// # Errors
+    /// See [`Dns::start`].
+    pub async fn start_at(address: Ipv4Addr) -> Result<Self> {
+        let ip = IpAddr::V4(address);
+        let address = SocketAddr::new(ip, ports::free(&[ip])?);
         let datagrams = during(|| format!("UDP {address}"), UdpSocket::bind(address).await)?;
         let streams = during(|| format!("TCP {address}"), TcpListener::bind(address).await)?;
         let state = Arc::new(Mutex::new(State::default()));

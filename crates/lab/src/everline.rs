@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use crate::network::Host;
 use crate::process::{Process, run_directory};
 use crate::{Error, Result, during, ports};
 
@@ -32,6 +33,7 @@ pub struct Launch {
     arguments: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     places: Option<(SocketAddr, SocketAddr)>,
+    host: Option<Host>,
 }
 
 impl Launch {
@@ -43,6 +45,7 @@ impl Launch {
             arguments: Vec::new(),
             environment: Vec::new(),
             places: None,
+            host: None,
         }
     }
 
@@ -72,6 +75,15 @@ impl Launch {
     #[must_use]
     pub fn at(mut self, address: SocketAddr, http: SocketAddr) -> Self {
         self.places = Some((address, http));
+        self
+    }
+
+    /// Runs it on a host of its own, at ports of our choice.
+    #[must_use]
+    pub fn on(mut self, host: &Host) -> Self {
+        let at = |port| SocketAddr::from((host.address(), port));
+        self.places = Some((at(5432), at(6433)));
+        self.host = Some(host.clone());
         self
     }
 
@@ -113,7 +125,10 @@ impl Launch {
         let log = run_directory()?.join(format!("everline{number}.log"));
         let file = during(|| log.display().to_string(), fs::File::create(&log))?;
         let errors = during(|| log.display().to_string(), file.try_clone())?;
-        let mut command = Command::new(&self.program);
+        let mut command = match &self.host {
+            Some(host) => host.command(&self.program, None),
+            None => Command::new(&self.program),
+        };
         command.args(&self.arguments);
         command.args(["--listen", &address.to_string(), "--http-listen", &http.to_string()]);
         for (name, _) in std::env::vars_os() {

@@ -1,8 +1,9 @@
 //! Real and fake backends for Everline's demo, its tests and its benches.
 //!
-//! Everything here is loopback only. Whatever is started ends by its process id when its owner is
-//! dropped, also in a panic; [`process`] says what happens when the whole program is killed.
-//! What a machine cannot provide is [`Error::Skip`], which a test reports as skipped.
+//! Everything here is loopback only, or on a network of its own ([`network`]). Whatever is started
+//! ends by its process id when its owner is dropped, also in a panic; [`process`] says what happens
+//! when the whole program is killed. What a machine cannot provide is [`Error::Skip`], which a test
+//! reports as skipped.
 
 pub mod client;
 pub mod consul;
@@ -13,6 +14,7 @@ pub mod fake_consul;
 pub mod faults;
 pub mod ledger;
 mod message;
+pub mod network;
 pub mod ports;
 pub mod postgres;
 pub mod process;
@@ -20,6 +22,7 @@ pub mod stolon;
 pub mod succession;
 pub mod turnstile;
 
+use std::io::Write as _;
 use std::time::Duration;
 
 /// Why the lab could not do what it was asked.
@@ -68,4 +71,19 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Adds to an I/O error what was being done.
 pub(crate) fn during<T>(what: impl FnOnce() -> String, result: std::io::Result<T>) -> Result<T> {
     result.map_err(|source| Error::Io { what: what(), source })
+}
+
+/// Says that the test `name` is skipped and why, also to the file that `EVERLINE_SKIPPED_FILE`
+/// names.
+///
+/// # Panics
+/// When that file cannot be written.
+#[expect(clippy::print_stdout, reason = "what a test says of itself")]
+pub fn tell_skipped(name: &str, why: &str) {
+    let line = format!("skipped: {name}: {why}");
+    println!("{line}");
+    let Some(path) = std::env::var_os("EVERLINE_SKIPPED_FILE") else { return };
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let told = file.and_then(|mut file| writeln!(file, "{line}"));
+    told.expect("the file for what was skipped can be written");
 }

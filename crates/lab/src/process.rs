@@ -4,7 +4,7 @@
 //! dropped any more, because the program itself was killed or ended by a signal, a *reaper*
 //! stands by: a small shell process that knows the ids of all that was started and holds the read
 //! end of a pipe; when the pipe closes, however that came, it ends them and removes the directory
-//! of the run.
+//! of the run. Network namespaces and mounted directories are left to it in the same way.
 
 use std::fs;
 use std::io::Write as _;
@@ -22,15 +22,18 @@ use crate::{Error, Result, during};
 /// How often a process is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(10);
 
-/// Reads `+PID` and `-PID` lines; at the end of its input ends what is left and removes `$1`.
+/// Reads `+PID` and `-PID` lines; at the end of its input ends what is left, deletes the network
+/// namespaces of `@NAME` lines, unmounts the directories of `^PATH` lines and removes `$1`.
 const REAPER: &str = r#"
 trap '' HUP INT TERM QUIT
 cd /
-pids=
+pids= names= mounts=
 while read -r line; do
   pid=${line#?}
   case $line in
     +*) pids="$pids $pid" ;;
+    @*) names="$names $pid" ;;
+    ^*) mounts="$mounts $pid" ;;
     -*) left=
         for one in $pids; do [ "$one" = "$pid" ] || left="$left $one"; done
         pids=$left ;;
@@ -39,9 +42,11 @@ done
 if [ -n "$pids" ]; then
   kill -CONT $pids; kill -QUIT $pids; sleep 1; kill -KILL $pids
 fi 2>/dev/null
+for name in $names; do ip netns delete "$name"; done 2>/dev/null
 for left in "$1"/*/data/postmaster.pid; do
   [ -f "$left" ] && ipcrm -m "$(sed -n '7s/.* //p' "$left")"
 done 2>/dev/null
+for mount in $mounts; do umount -l "$mount"; done 2>/dev/null
 [ -n "$EVERLINE_LAB_KEEP" ] || rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 "#;
 
@@ -98,6 +103,13 @@ fn run() -> Result<&'static Run> {
         detail: "no standard input".to_owned(),
     })?;
     Ok(RUN.get_or_init(|| Run { directory, reaper: Mutex::new(stdin) }))
+}
+
+/// Has the reaper undo one thing in the end: `@NAME` or `^PATH`. What is gone by then is no loss.
+pub(crate) fn leave_to_reaper(line: &str) -> Result<()> {
+    let mut pipe = run()?.reaper.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = writeln!(pipe, "{line}");
+    Ok(())
 }
 
 fn tell_reaper(mark: char, pids: &[Pid]) {

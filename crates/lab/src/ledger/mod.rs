@@ -6,10 +6,12 @@
 
 mod attempt;
 mod audit;
+mod tally;
 mod writer;
 
 pub use attempt::Shape;
 pub use audit::{Audit, Violation, audit};
+pub use tally::{Counts, Tally};
 pub use writer::{Door, Writer};
 
 use crate::Result;

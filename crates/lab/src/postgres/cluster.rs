@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use super::disk::Disk;
 use super::node::{Node, rows};
 use super::{APP_DATABASE, Installation, SUPERUSER, Stop, template};
+use crate::network::Host;
 use crate::{Error, Result, during, ports};
 
 /// What a cluster shall be like.
@@ -27,6 +29,10 @@ pub struct ClusterOptions {
     pub hba: String,
     /// Whether to run `initdb` anew, for a system identifier that no other cluster has.
     pub own_identifier: bool,
+    /// Hosts of their own for the nodes, which then have their addresses; none for this machine.
+    pub hosts: Vec<Host>,
+    /// Size of each node's disk in MiB, when it shall have one of its own.
+    pub disk_mebibytes: Option<u32>,
 }
 
 impl Default for ClusterOptions {
@@ -41,6 +47,8 @@ impl Default for ClusterOptions {
             files: Vec::new(),
             hba: String::new(),
             own_identifier: false,
+            hosts: Vec::new(),
+            disk_mebibytes: None,
         }
     }
 }
@@ -87,7 +95,7 @@ impl Cluster {
             template::shared(installation).await?
         };
         let addresses = addresses(&options);
-        let port = ports::free(&addresses)?;
+        let port = if options.hosts.is_empty() { ports::free(&addresses)? } else { PORT };
         let mut cluster = Self { options, nodes: Vec::new(), primary: 0, port };
         for (at, address) in addresses.into_iter().enumerate() {
             let name = format!("node{}", at + 1);
@@ -97,7 +105,14 @@ impl Cluster {
                 format!("starting standby {name}")
             });
             let directory = template::new_directory(installation, "node").await?;
-            let node = Node::new(installation, directory, &name, SocketAddr::new(address, port));
+            let disk = match cluster.options.disk_mebibytes {
+                Some(size) => Some(Disk::mount(installation, &directory, size).await?),
+                None => None,
+            };
+            let address = SocketAddr::new(address, port);
+            let mut node = Node::new(installation, directory, &name, address);
+            node.disk = disk;
+            node.host = cluster.options.hosts.get(at).cloned();
             template::copy(installation, source, &node.data()).await?;
             cluster.nodes.push(node);
             cluster.configure(at)?;
@@ -253,8 +268,12 @@ impl Cluster {
         }
         let hba = data.join("pg_hba.conf");
         let lines = during(|| format!("reading {}", hba.display()), std::fs::read_to_string(&hba))?;
-        if !lines.starts_with(&self.options.hba) {
-            node.installation.write(&hba, &format!("{}\n{lines}", self.options.hba))?;
+        let mut first = self.options.hba.clone();
+        if !self.options.hosts.is_empty() {
+            first.push_str(HBA_OF_HOSTS);
+        }
+        if !lines.starts_with(&first) {
+            node.installation.write(&hba, &format!("{first}\n{lines}"))?;
         }
         // A copy has what its original said with ALTER SYSTEM.
         node.installation.write(&data.join("postgresql.auto.conf"), "")?;
@@ -331,7 +350,18 @@ wal_receiver_status_interval = 1s
 log_line_prefix = '%m [%p] %q%u@%d '
 ";
 
+/// Where nodes listen that have hosts of their own.
+const PORT: u16 = 5432;
+/// Who may log in there from other hosts.
+const HBA_OF_HOSTS: &str = "\
+host all,replication postgres samenet trust
+host all all samenet scram-sha-256
+";
+
 fn addresses(options: &ClusterOptions) -> Vec<IpAddr> {
+    if !options.hosts.is_empty() {
+        return options.hosts.iter().map(|host| IpAddr::V4(host.address())).collect();
+    }
     let first = options.first_address.to_bits();
     (0..=u32::from(options.standbys))
         .map(|at| IpAddr::V4(Ipv4Addr::from_bits(first.saturating_add(at))))

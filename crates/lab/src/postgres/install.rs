@@ -9,6 +9,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::fetch;
+use crate::network::Host;
 use crate::{Error, Result, during};
 
 /// The user that PostgreSQL runs as when the lab itself runs as root, which `postgres` refuses.
@@ -109,6 +110,14 @@ impl Installation {
         self.as_owner(self.bin.join(name))
     }
 
+    /// As [`Installation::program`], on a host of its own.
+    pub(super) fn program_on(&self, host: &Host, name: &str) -> std::process::Command {
+        let owner = self.owner.map(|owner| (owner.uid, owner.gid));
+        let mut command = host.command(self.bin.join(name), owner);
+        clean(&mut command);
+        command
+    }
+
     /// A command that runs `program` as the owner of the data directories.
     #[must_use]
     pub fn as_owner(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
@@ -161,6 +170,15 @@ pub(super) async fn run(what: &str, command: &mut Command) -> Result<String> {
 }
 
 fn as_owner(mut command: Command, owner: Option<Owner>) -> Command {
+    clean(command.as_std_mut());
+    if let Some(owner) = owner {
+        command.uid(owner.uid).gid(owner.gid);
+    }
+    command
+}
+
+/// Keeps from a program what surrounds the lab.
+fn clean(command: &mut std::process::Command) {
     // A working directory that the owner may not enter makes initdb complain.
     command.current_dir("/");
     for (name, _) in env::vars_os() {
@@ -169,10 +187,6 @@ fn as_owner(mut command: Command, owner: Option<Owner>) -> Command {
             command.env_remove(name);
         }
     }
-    if let Some(owner) = owner {
-        command.uid(owner.uid).gid(owner.gid);
-    }
-    command
 }
 
 /// Whom to become: nobody else when the lab is an ordinary user, else `postgres` or `nobody`.

@@ -4,6 +4,7 @@
 //! it, [`Cluster`] a primary with its standbys. Roles and passwords are the constants here.
 
 mod cluster;
+mod disk;
 mod fetch;
 mod install;
 mod node;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
+use super::disk::Disk;
 use super::{APP_DATABASE, APP_PASSWORD, APP_USER, Installation, SUPERUSER};
+use crate::network::Host;
 use crate::process::Process;
 use crate::{Error, Result, during};
 
@@ -48,6 +50,10 @@ pub struct Node {
     name: String,
     address: SocketAddr,
     process: Option<Process>,
+    /// Where it runs, when not on this machine itself.
+    pub(super) host: Option<Host>,
+    /// Its disk, when it has one of its own. Unmounted last.
+    pub(super) disk: Option<Disk>,
 }
 
 impl Node {
@@ -58,7 +64,8 @@ impl Node {
         address: SocketAddr,
     ) -> Self {
         let installation = installation.clone();
-        Self { installation, directory, name: name.to_owned(), address, process: None }
+        let name = name.to_owned();
+        Self { installation, directory, name, address, process: None, host: None, disk: None }
     }
 
     /// Its name, which is its `application_name` as a standby.
@@ -137,7 +144,10 @@ impl Node {
         let opened = fs::OpenOptions::new().create(true).append(true).open(&path);
         let log = during(|| path.display().to_string(), opened)?;
         let errors = during(|| path.display().to_string(), log.try_clone())?;
-        let mut command: Command = self.installation.program("postgres").into_std();
+        let mut command: Command = match &self.host {
+            Some(host) => self.installation.program_on(host, "postgres"),
+            None => self.installation.program("postgres").into_std(),
+        };
         command.arg("-D").arg(self.data());
         command.stdin(Stdio::null()).stdout(log).stderr(errors);
         self.process = Some(Process::spawn(&mut command)?);
@@ -189,6 +199,33 @@ impl Node {
     pub fn thaw(&mut self) {
         if let Some(process) = &mut self.process {
             process.thaw();
+        }
+    }
+
+    /// Kills the process of one backend (SIGKILL), as a system does that has no memory left: the
+    /// postmaster ends all others and recovers. `pid` is what `pg_backend_pid()` said there.
+    pub fn kill_backend(&self, pid: i32) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+
+    /// Fills its disk up, when it has one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when it has none, [`Error::Io`].
+    pub fn fill_disk(&self) -> Result<()> {
+        let none = || Error::Failed {
+            what: "filling a disk up".to_owned(),
+            detail: format!("{} has none of its own", self.name),
+        };
+        self.disk.as_ref().ok_or_else(none)?.fill()
+    }
+
+    /// Gives back what [`Node::fill_disk`] took.
+    pub fn free_disk(&self) {
+        if let Some(disk) = &self.disk {
+            disk.free();
         }
     }
 
