@@ -20,7 +20,7 @@ const CLIENTS: u16 = 21;
 /// Longest time until something is acknowledged, once it can be.
 const SERVED_MAX: Duration = Duration::from_secs(30);
 /// Longest time until everybody has been answered who asked before that.
-const ANSWERED_MAX: Duration = Duration::from_secs(60);
+const ANSWERED_MAX: Duration = Duration::from_mins(1);
 /// Longest time for one round, and for what a run needs beside its rounds, on a busy machine.
 const ROUND_MAX: Duration = Duration::from_mins(2);
 const BESIDE_MAX: Duration = Duration::from_mins(2);

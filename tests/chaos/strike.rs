@@ -1,9 +1,10 @@
 //! How each fault is made, and unmade.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use everline_lab::dns::Mode;
-use everline_lab::network::Way;
+use everline_lab::network::{Host, Way};
 use everline_lab::{Error, Result};
 use tokio::time::sleep;
 
@@ -35,10 +36,7 @@ impl Stage {
             Fault::Slow => host.slow_down(SLOW_KILOBITS).await?,
             Fault::ToLeaderLost => host.drop_packets(everline, Way::In).await?,
             Fault::FromLeaderLost => host.drop_packets(everline, Way::Out).await?,
-            Fault::LeaderAlone => {
-                host.drop_packets(everline, Way::Both).await?;
-                host.drop_packets(other, Way::Both).await?;
-            }
+            Fault::LeaderAlone => cut_off(&host, everline, other).await?,
             Fault::StandbyAlone => host.drop_packets(other, Way::Both).await?,
             Fault::Resets => host.reset(everline, RESET_PERCENT).await?,
             Fault::Forgotten => {
@@ -46,8 +44,7 @@ impl Stage {
                 assert!(forgotten > 1, "{forgotten} connections stood");
             }
             Fault::PowerLost => {
-                host.drop_packets(everline, Way::Both).await?;
-                host.drop_packets(other, Way::Both).await?;
+                cut_off(&host, everline, other).await?;
                 self.cluster.primary_mut().kill9();
             }
             Fault::DiskFull => self.cluster.primary().fill_disk()?,
@@ -71,35 +68,18 @@ impl Stage {
                 sleep(EVERLINE_GONE).await;
                 self.start_everline().await?;
             }
-            Fault::ToConsulLost
-            | Fault::FromConsulLost
-            | Fault::ConsulLoss
-            | Fault::ConsulResets
-            | Fault::ConsulForgotten
-            | Fault::ConsulFrozen => self.strike_consul(fault).await?,
-        }
-        Ok(())
-    }
-
-    async fn strike_consul(&mut self, fault: Fault) -> Result<()> {
-        let everline = self.everline_host.address();
-        let (host, agent) = self.consul()?;
-        match fault {
-            Fault::ToConsulLost => host.drop_packets(everline, Way::In).await,
-            Fault::FromConsulLost => host.drop_packets(everline, Way::Out).await,
-            Fault::ConsulLoss => host.lose_packets(everline, LOST_PERCENT).await,
-            Fault::ConsulResets => host.reset(everline, 100).await,
+            Fault::ToConsulLost => self.consul()?.0.drop_packets(everline, Way::In).await?,
+            Fault::FromConsulLost => self.consul()?.0.drop_packets(everline, Way::Out).await?,
+            Fault::ConsulLoss => self.consul()?.0.lose_packets(everline, LOST_PERCENT).await?,
+            Fault::ConsulResets => self.consul()?.0.reset(everline, 100).await?,
             Fault::ConsulForgotten => {
+                let (host, agent) = self.consul()?;
                 let forgotten = host.forget(everline, agent.address().port()).await?;
                 assert!(forgotten > 0, "no connection stood");
-                Ok(())
             }
-            Fault::ConsulFrozen => {
-                agent.pause();
-                Ok(())
-            }
-            other => panic!("{other} does not befall Consul"),
+            Fault::ConsulFrozen => self.consul()?.1.pause(),
         }
+        Ok(())
     }
 
     /// The new leader leads: the name says so, in the way of the fault.
@@ -181,4 +161,10 @@ impl Stage {
             Guide::Consul { .. } => {}
         }
     }
+}
+
+/// Lets nothing pass between a host and two others.
+async fn cut_off(host: &Host, one: Ipv4Addr, other: Ipv4Addr) -> Result<()> {
+    host.drop_packets(one, Way::Both).await?;
+    host.drop_packets(other, Way::Both).await
 }

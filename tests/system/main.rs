@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod adaptive;
 #[cfg(test)]
+mod attack;
+#[cfg(test)]
 mod auth;
 #[cfg(test)]
 mod bad_input;

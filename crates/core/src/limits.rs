@@ -37,6 +37,14 @@ pub const WHOLE_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// that waiting for answers always ends.
 pub const PIPELINE_REQUESTS_MAX: usize = 16 * 1024;
 
+/// Most settings that a backend may report; PostgreSQL 18 reports fifteen, extensions may add some.
+///
+/// They are kept for each connection and each client: who reports more is no PostgreSQL, and given
+/// up.
+pub const PARAMETERS_MAX: usize = 256;
+/// Longest of them, name and value, in bytes.
+pub const PARAMETER_BYTES_MAX: usize = 64 * 1024;
+
 /// Bytes that wait to be written to one peer before the other side is read no further.
 pub const UNWRITTEN_BYTES_MAX: usize = 256 * 1024;
 

@@ -97,12 +97,11 @@ impl Agent {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("consul{number}"));
         during(|| format!("making {}", directory.display()), fs::create_dir_all(&directory))?;
-        let (http, others) = match &host {
-            Some(host) => (SocketAddr::from((host.address(), 8500)), [8301, 8302, 8300]),
-            None => {
-                let port = || ports::free_address().map(|address| address.port());
-                (ports::free_address()?, [port()?, port()?, port()?])
-            }
+        let (http, others) = if let Some(host) = &host {
+            (SocketAddr::from((host.address(), 8500)), [8301, 8302, 8300])
+        } else {
+            let port = || ports::free_address().map(|address| address.port());
+            (ports::free_address()?, [port()?, port()?, port()?])
         };
         let mut agent = Self { kind, program, directory, http, others, tls, process: None, host };
         agent.start_again().await?;

@@ -169,8 +169,13 @@ fn documents_name_only_settings_that_there_are() {
         "EVERLINE_TEST_PG_BIN",
         "EVERLINE_TEST_PG_VERSION",
         "EVERLINE_DRIVERS",
+        "EVERLINE_ATTACK",
+        "EVERLINE_CHAOS",
+        "EVERLINE_CHAOS_SEED",
         "EVERLINE_LEDGER",
         "EVERLINE_LEDGER_SEED",
+        "EVERLINE_SOAK",
+        "EVERLINE_SOAK_SEED",
     ];
     for document in everline_tidy::tree::files(".md") {
         for (index, line) in document.text.lines().enumerate() {

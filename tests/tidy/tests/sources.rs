@@ -37,13 +37,14 @@ const BANNED: [&str; 22] = [
 ];
 
 /// Where such a word stands all the same, in any case: it is somebody else's.
-const FOREIGN: [(&str, &str, &str); 7] = [
+const FOREIGN: [(&str, &str, &str); 8] = [
     ("", "MutexGuard", "the standard library's type"),
     ("", "DropGuard", "tokio-util's type"),
     ("", "drop_guard", "tokio-util's function"),
     ("crates/server/src/net/notify.rs", "WATCHDOG", "systemd's variables"),
     ("crates/server/src/net/tls.rs", "provider", "rustls's CryptoProvider"),
     ("crates/server/src/net/verify.rs", "provider", "rustls's CryptoProvider"),
+    ("crates/lab/src/network.rs", "master br0", "an option of ip's"),
     ("crates/lab/src/postgres/cluster.rs", "wal_level = replica", "a value of PostgreSQL's"),
 ];
 

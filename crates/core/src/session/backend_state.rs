@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::settings::Settings;
 use super::statements::Prepared;
+use crate::limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX};
 
 /// Values that PostgreSQL reports by ParameterStatus, by name.
 pub type Parameters = BTreeMap<Box<str>, Box<str>>;
@@ -35,4 +36,20 @@ impl BackendState {
     pub fn new(parameters: Parameters) -> Self {
         Self { parameters: Arc::new(parameters), ..Self::default() }
     }
+
+    /// Keeps a setting that it reports. False, and nothing is kept, where it is longer than
+    /// [`PARAMETER_BYTES_MAX`] or one more than [`PARAMETERS_MAX`].
+    #[must_use]
+    pub fn reports(&mut self, name: &str, value: &str) -> bool {
+        let room = self.parameters.len() < PARAMETERS_MAX || self.parameters.contains_key(name);
+        if !room || name.len().saturating_add(value.len()) > PARAMETER_BYTES_MAX {
+            return false;
+        }
+        Arc::make_mut(&mut self.parameters).insert(name.into(), value.into());
+        true
+    }
 }
+
+#[cfg(test)]
+#[path = "backend_state_tests.rs"]
+mod tests;

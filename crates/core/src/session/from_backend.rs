@@ -287,7 +287,9 @@ impl Conversation {
         let Ok((name, value)) = backend::view::parameter_status(body) else {
             return Action::Lost(Loss::Protocol { tag: tag::PARAMETER_STATUS });
         };
-        Arc::make_mut(&mut backend.parameters).insert(name.into(), value.into());
+        if !backend.reports(name, value) {
+            return Action::Lost(Loss::Protocol { tag: tag::PARAMETER_STATUS });
+        }
         if ours || self.told.get(name).is_some_and(|told| **told == *value) {
             return Action::Swallow;
         }

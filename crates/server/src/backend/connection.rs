@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use bytes::{Bytes, BytesMut};
+use everline_core::limits::PARAMETERS_MAX;
 use everline_wire::backend::view;
 use everline_wire::fields::Severity;
 use everline_wire::tag::backend as tag;
@@ -20,9 +21,6 @@ pub const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Longest body, in bytes, of a message that comes unasked or during the login.
 pub const SMALL_MESSAGE_BYTES_MAX: usize = 64 * 1024;
-
-/// Most settings that a backend may report; PostgreSQL 18 reports fifteen.
-pub(super) const PARAMETERS_MAX: usize = 256;
 
 /// A logged-in connection to PostgreSQL.
 #[derive(Debug)]

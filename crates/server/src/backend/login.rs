@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::{Bytes, BytesMut};
+use everline_core::limits::PARAMETERS_MAX;
 use everline_wire::backend::TransactionStatus;
 use everline_wire::backend::view::{self, Authentication, Mechanisms};
 use everline_wire::tag::backend as tag;
@@ -13,7 +14,7 @@ use postgres_protocol::authentication::sasl::{
 };
 
 use super::OwnedFields;
-use super::connection::{BackendKey, PARAMETERS_MAX};
+use super::connection::BackendKey;
 use super::dial::{DialError, Login};
 use crate::config::dsn::{AuthMethods, ChannelBinding};
 use everline_wire::auth::scram::NONCE_BYTES;

@@ -134,8 +134,8 @@ impl Machine {
                 let Ok((name, value)) = view::parameter_status(body) else {
                     return Progress::Lost;
                 };
-                Arc::make_mut(&mut backend.parameters).insert(name.into(), value.into());
-                return Progress::More;
+                let kept = backend.reports(name, value);
+                return if kept { Progress::More } else { Progress::Lost };
             }
             tag::NOTICE => return self.notice(body, out),
             tag::NOTIFICATION => return Progress::More,
