@@ -9,7 +9,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use crate::fault::{End, Fault};
 
 /// About how long one fault with its end takes, for a run of a given length.
-const ROUND: Duration = Duration::from_secs(12);
+const ROUND: Duration = Duration::from_secs(6);
 /// Longest run that can be asked for.
 const RUN_MAX: Duration = Duration::from_hours(12);
 
@@ -86,7 +86,7 @@ fn a_seed_draws_the_same_faults_again_and_all_are_all() {
     let plan = |extent, seed| Plan::new(extent, seed, &Fault::NAMED, &[]).rounds;
     assert_eq!(plan(length, 7), plan(length, 7));
     assert_ne!(plan(length, 7), plan(length, 8));
-    assert_eq!(plan(length, 7).len(), 50);
+    assert_eq!(plan(length, 7).len(), 100);
     let mut all = plan(Extent::All, 7);
     all.sort_unstable();
     all.dedup();

@@ -323,7 +323,8 @@ fn a_backend_that_goes_mad_costs_its_own_session_only() {
         for (at, way) in MADNESS.into_iter().enumerate() {
             let before = peak(&everline);
             let mut client = Client::app(everline.address()).await?;
-            let sql = format!("SELECT 1 -- {way}");
+            // Not a probe, which would be sent again to the next connection.
+            let sql = format!("SELECT 2 -- {way}");
             client.say(|out| frontend::query(out, sql.as_bytes())).await?;
             // It reads what comes for a while, and leaves; or is let go by Everline.
             let until = Instant::now() + FOR_A_WHILE / 2;
