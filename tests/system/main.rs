@@ -33,6 +33,8 @@ mod gel;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod limits;

@@ -27,6 +27,13 @@ pub enum Command {
     Completions(Shell),
     /// Print the manual page.
     Man,
+    /// Write our file from PgBouncer's.
+    Import {
+        /// PgBouncer's.
+        from: PathBuf,
+        /// Ours; `None`: standard output.
+        to: Option<PathBuf>,
+    },
 }
 
 /// What the server starts with, and where it came from.
@@ -92,6 +99,11 @@ pub fn parse(
     if let Some(shell) = matches.try_get_one::<Shell>("shell").ok().flatten() {
         return Ok(Command::Completions(*shell));
     }
+    if word == "import-pgbouncer" {
+        let path = |name| matches.get_one::<String>(name).map(PathBuf::from);
+        let to = path("output").filter(|path| path.as_os_str() != "-");
+        return Ok(Command::Import { from: path("pgbouncer").unwrap_or_default(), to });
+    }
     let path = matches.get_one::<String>("config").cloned();
     let path = path.or_else(|| (surroundings.variable)(FILE_VARIABLE).filter(|p| !p.is_empty()));
     let (flags, file) = (flags(&matches), path.map(PathBuf::from));
@@ -125,6 +137,17 @@ pub fn command() -> clap::Command {
         .about("Print what a shell needs to complete flags: everline completions bash")
         .arg(Arg::new("shell").value_name("SHELL").required(true).value_parser(shells));
     let man = clap::Command::new("man").about("Print the manual page: everline man | man -l -");
+    let import = clap::Command::new("import-pgbouncer")
+        .about("Write everline.toml from pgbouncer.ini, and say what is not carried over")
+        .after_help("Run it where PgBouncer runs: relative paths count from there.")
+        .arg(word("pgbouncer").value_name("FILE").required(true).help("PgBouncer's file."))
+        .arg(
+            word("output")
+                .long("output")
+                .value_name("FILE")
+                .default_value("everline.toml")
+                .help("What to write; - is standard output. A file that exists is left alone."),
+        );
     clap::Command::new("everline")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps every application connected while PostgreSQL fails over")
@@ -134,7 +157,11 @@ pub fn command() -> clap::Command {
         .args_conflicts_with_subcommands(true)
         .next_line_help(true)
         .args(arguments())
-        .subcommands([check, status, completions, man])
+        .subcommands([check, status, import, completions, man])
+}
+
+fn word(name: &'static str) -> Arg {
+    Arg::new(name).value_parser(NonEmptyStringValueParser::new())
 }
 
 fn arguments() -> impl Iterator<Item = Arg> {

@@ -1,13 +1,17 @@
 //! From arguments to an exit code.
 
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::cli::{self, Command, ExitKind, Launch};
 use crate::config::dsn::Surroundings;
-use crate::config::{BackendConfig, Config};
+use crate::config::import::{self, Imported};
+use crate::config::{BackendConfig, Config, Given};
 use crate::{check, log, run, status};
 
 /// Runs the program with these arguments, the program's name first, and returns when it is over.
@@ -33,6 +37,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Ok(Command::Import { from, to }) => import(&from, to.as_deref()),
         Err(exit) => match exit.kind {
             ExitKind::Help => {
                 say(&exit.text);
@@ -79,6 +84,38 @@ fn ask(address: Option<SocketAddr>) -> ExitCode {
         }
         Err(error) => complain(&format!("no answer from {address}: {error}"), 1),
     }
+}
+
+/// Writes our file from PgBouncer's, readable by its owner alone, and says what is not in it.
+fn import(from: &Path, to: Option<&Path>) -> ExitCode {
+    let base = match std::env::current_dir() {
+        Ok(base) => base,
+        Err(error) => return complain(&format!("no current directory: {error}"), 1),
+    };
+    let Imported { toml, remarks } = match import::import(from, &base) {
+        Ok(imported) => imported,
+        Err(error) => return complain(&error.to_string(), 2),
+    };
+    let Some(to) = to else {
+        say(toml.trim_end());
+        for remark in remarks {
+            drop(writeln!(std::io::stderr(), "{remark}"));
+        }
+        return ExitCode::SUCCESS;
+    };
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    if let Err(error) = file.and_then(|mut file| file.write_all(toml.as_bytes())) {
+        return complain(&format!("{}: {error}", to.display()), 1);
+    }
+    say(&format!("{} is written. Not in it, or not in the same way:", to.display()));
+    for remark in remarks {
+        say(&format!("  {remark}"));
+    }
+    match Config::load(Given::default(), Some(to), &Surroundings::process()) {
+        Ok(_) => say("everline check --config with it connects, and says what it finds."),
+        Err(error) => say(&format!("It cannot be started with yet: {error}")),
+    }
+    ExitCode::SUCCESS
 }
 
 fn say(text: &str) {

@@ -62,7 +62,9 @@ query_timeout = \"10m\"
 
 The keys are `pool_mode`, `pool_size_min`, `pool_size_max`, `connections_max`, `clients_max`,
 `query_wait_timeout`, `query_timeout`, `idle_in_transaction_timeout`, `client_idle_timeout`, for
-databases `backend_database` too.
+databases `backend_database` too, and `backend_user` with `backend_password`: whoever comes to such a
+database, statements run as that user, over one pool; without a password, by that which the file has of
+the user.
 
 A `password` may also be what PostgreSQL stores in its place (`SCRAM-SHA-256$…`): it checks
 clients, but logs in nowhere, so statements of that user are refused unless PostgreSQL trusts us.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use everline_wire::auth::secret::Secret;
+
 use super::given::{ConfigError, Owned, Value};
 use super::load::{Layers, wrong};
 use super::sharing::{Bounds, Database, Own, Sharing};
@@ -35,12 +37,11 @@ impl Layers<'_> {
         }
         let mut databases = BTreeMap::new();
         for database in &self.given.databases {
-            let backend_name = read(&database.own, "backend_database", |text| {
-                let named = !text.is_empty() && !text.contains('\0');
-                named.then(|| text.to_owned()).ok_or_else(|| "is no name".to_owned())
-            })?;
+            let backend_name = read(&database.own, "backend_database", name)?;
+            let backend_user = backend_user(&database.own)?;
             let own = own(&database.own)?;
-            databases.insert(database.name.clone(), Database { backend_name, own });
+            let database_entry = Database { backend_name, backend_user, own };
+            databases.insert(database.name.clone(), database_entry);
         }
         Ok(PoolConfig {
             // One is the system connection; what is lent has to be one at least.
@@ -60,6 +61,22 @@ impl Layers<'_> {
     /// A number, of which 0 is no bound.
     fn bound(&self, key: &str, max: usize) -> Result<Option<usize>, ConfigError> {
         self.number(key, 0, max).map(|number| (number > 0).then_some(number))
+    }
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let named = !text.is_empty() && !text.contains('\0');
+    named.then(|| text.to_owned()).ok_or_else(|| "is no name".to_owned())
+}
+
+fn backend_user(owned: &Owned) -> Result<Option<(String, Option<Secret>)>, ConfigError> {
+    let user = read(owned, "backend_user", name)?;
+    let given = owned.get("backend_password");
+    let password = given.and_then(|given| given.texts.first()).cloned().map(Secret::plain);
+    match (user, given) {
+        (Some(user), _) => Ok(Some((user, password))),
+        (None, Some(given)) => Err(ConfigError::at(&given.origin, "wants backend_user beside it")),
+        (None, None) => Ok(None),
     }
 }
 

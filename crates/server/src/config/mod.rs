@@ -7,6 +7,7 @@ pub mod file;
 mod given;
 pub mod hba;
 pub mod ident;
+pub mod import;
 mod load;
 mod load_auth;
 mod load_pool;

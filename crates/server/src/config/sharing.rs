@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use everline_wire::auth::secret::Secret;
+
 use super::PoolMode;
 
 /// What one database or one user has of its own; what is `None` is as for all.
@@ -33,6 +35,8 @@ pub struct Own {
 pub struct Database {
     /// `backend_database`: what it is called at PostgreSQL, if not as clients call it.
     pub backend_name: Option<String>,
+    /// `backend_user`, and `backend_password`: whoever comes, statements run as this user.
+    pub backend_user: Option<(String, Option<Secret>)>,
     /// The rest.
     pub own: Own,
 }
@@ -98,6 +102,12 @@ impl Sharing {
     pub fn backend_name<'a>(&'a self, database: &'a str) -> &'a str {
         let entry = self.database(database);
         entry.and_then(|entry| entry.backend_name.as_deref()).unwrap_or(database)
+    }
+
+    /// As whom statements of every client of this database run, and that user's password.
+    #[must_use]
+    pub fn backend_user(&self, database: &str) -> Option<&(String, Option<Secret>)> {
+        self.database(database)?.backend_user.as_ref()
     }
 
     /// What sessions of `user` in `database` may have: the user's own word first, then the

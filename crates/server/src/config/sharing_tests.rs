@@ -20,7 +20,7 @@ fn sharing() -> Sharing {
         idle_in_transaction: Duration::ZERO,
         client_idle: Duration::ZERO,
     };
-    let of = |own| Database { backend_name: Some("real".to_owned()), own };
+    let of = |own| Database { backend_name: Some("real".to_owned()), backend_user: None, own };
     let shop = of(Own {
         mode: Some(PoolMode::Session),
         size_max: Some(7),
@@ -65,7 +65,8 @@ fn a_star_is_every_other_database_and_without_it_others_can_be_shut_out() {
     assert!(sharing.serves("other"));
     sharing.only_listed = true;
     assert!(sharing.serves("shop") && !sharing.serves("other"));
-    let star = Database { backend_name: None, own: Own { size_min: Some(2), ..Own::default() } };
+    let own = Own { size_min: Some(2), ..Own::default() };
+    let star = Database { own, ..Database::default() };
     sharing.databases.insert("*".to_owned(), star);
     assert!(sharing.serves("other"));
     assert_eq!(sharing.bounds("other", "x").size_min, 2);

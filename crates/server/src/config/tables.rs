@@ -28,7 +28,7 @@ const OWN: [&str; 9] = [
 
 const USER: [&str; 3] = ["name", "password", "password_file"];
 
-const DATABASE: [&str; 1] = ["backend_database"];
+const DATABASE: [&str; 3] = ["backend_database", "backend_user", "backend_password"];
 
 /// Reads `[[users]]`.
 pub(super) fn users(

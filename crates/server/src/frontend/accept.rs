@@ -194,8 +194,8 @@ async fn open(
     is_served(&live, database)?;
     let bounds = live.sharing.bounds(database, user);
     let place = context.census.enter(database, user, &bounds)?;
-    let spec = login::pool_spec(&logged_in.key, &logged_in.shown, &bounds, &live);
-    let pool = context.pools.pool(&logged_in.key, spec);
+    let (key, spec) = login::pool_of(&logged_in.key, &logged_in.shown, &bounds, &live);
+    let pool = context.pools.pool(&key, spec);
     let cancel = context.cancels.register(logged_in.long_key)?;
     let mut conversation = Conversation::new(
         cancel.serial,

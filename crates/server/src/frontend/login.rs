@@ -195,16 +195,26 @@ pub(super) async fn password_message(
     }
 }
 
-/// How the pool of a client logs in to the backend, and what it may have.
+/// Which pool serves a client, how it logs in to the backend, and what it may have.
 #[must_use]
-pub fn pool_spec(key: &PoolKey, shown: &Shown, bounds: &Bounds, live: &Live) -> PoolSpec {
-    PoolSpec {
-        login: pool_login(key, shown, live),
+pub fn pool_of(
+    client: &PoolKey,
+    shown: &Shown,
+    bounds: &Bounds,
+    live: &Live,
+) -> (PoolKey, PoolSpec) {
+    let mut key = client.clone();
+    if let Some((user, _)) = live.sharing.backend_user(&client.database) {
+        key.user.clone_from(user);
+    }
+    let spec = PoolSpec {
+        login: pool_login(client, shown, live),
         size_min: bounds.size_min,
         size_max: bounds.size_max,
         database_max: bounds.database_connections_max,
         user_max: bounds.user_connections_max,
-    }
+    };
+    (key, spec)
 }
 
 /// How the pool of a client logs in to the backend.
@@ -212,8 +222,19 @@ pub fn pool_spec(key: &PoolKey, shown: &Shown, bounds: &Bounds, live: &Live) -> 
 pub fn pool_login(key: &PoolKey, shown: &Shown, live: &Live) -> Login {
     let PoolKey { database, user } = key;
     let own = &live.backend_login;
+    let forced = live.sharing.backend_user(database);
     let database = live.sharing.backend_name(database).to_owned();
-    let known = live.users.get(user).and_then(|known| known.password.clone());
+    let known = |user: &str| live.users.get(user).and_then(|known| known.password.clone());
+    if let Some((user, password)) = forced {
+        let own_password = own.password.clone().filter(|_| *user == own.user);
+        return Login {
+            database,
+            user: user.clone(),
+            password: password.clone().or_else(|| known(user)).or(own_password),
+            keys: None,
+            parameters: own.parameters.clone(),
+        };
+    }
     if live.by_role && *user != own.user {
         let role = [("role".to_owned(), user.clone())];
         let parameters = own.parameters.iter().cloned().chain(role).collect();
@@ -223,7 +244,7 @@ pub fn pool_login(key: &PoolKey, shown: &Shown, live: &Live) -> Login {
         Login {
             database,
             user: user.clone(),
-            password: known.or(own_password).or_else(|| shown.password.clone()),
+            password: known(user).or(own_password).or_else(|| shown.password.clone()),
             keys: shown.keys.clone(),
             parameters: own.parameters.clone(),
         }

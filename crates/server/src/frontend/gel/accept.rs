@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::Gel;
 use super::login::{self, LoginError};
 use super::session::{Ready, Session};
-use crate::frontend::login::{close_gently, pool_spec};
+use crate::frontend::login::{close_gently, pool_of};
 use crate::frontend::prove::Shown;
 use crate::frontend::roster::Newcomer;
 use crate::net::stream::Stream;
@@ -114,7 +114,8 @@ async fn open(gel: &Arc<Gel>, stream: Stream, full: bool) -> io::Result<Option<(
             return dismiss(stream, &words).await.map(|()| None);
         }
     };
-    let pool = context.pools.pool(&key, pool_spec(&key, &Shown::default(), &bounds, &live));
+    let (pool_key, spec) = pool_of(&key, &Shown::default(), &bounds, &live);
+    let pool = context.pools.pool(&pool_key, spec);
     let cancel = context.cancels.register(false).map_err(io::Error::other)?;
     let presence = context.roster.enter(Newcomer {
         database: key.database.clone(),
