@@ -427,3 +427,13 @@ fn a_transaction_by_the_extended_protocol_gives_its_connection_back() {
          < 2 / C:COMMIT / Z:I                  | 2 / C:COMMIT / Z:I release",
     );
 }
+
+#[test]
+fn what_may_have_been_skipped_is_waited_for() {
+    check(
+        "> P::SELECT 1/0                       | lease
+         lease                                 | => P::SELECT 1/0
+         > B:: / E: / P:a:SELECT 2 / S         | => B:: / E: / P:#1:SELECT 2 / S
+         > B::a                                | wait",
+    );
+}

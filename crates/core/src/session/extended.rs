@@ -86,6 +86,10 @@ impl Conversation {
             backend::parse_complete(&mut out.to_client);
             return ANSWERED;
         };
+        let known = self.names.get(parse.name).map(|known| known.id);
+        if !parse.name.is_empty() && (self.doubts(known) || self.doubts(Some(statement.id))) {
+            return Ok(Step::Wait);
+        }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
             return Ok(step);
         }
@@ -193,6 +197,11 @@ impl Conversation {
         FORWARDED
     }
 
+    /// Whether the answers to earlier segments have to come before this statement can be used.
+    fn doubts(&self, id: Option<StatementId>) -> bool {
+        id.is_some_and(|id| self.pipeline.doubts(id))
+    }
+
     pub(super) fn remember(&mut self, name: &[u8], statement: Statement) -> Result<(), Refusal> {
         if name.is_empty() {
             self.renew_unnamed(Some(statement));
@@ -298,6 +307,10 @@ impl Conversation {
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
+        let named = statement.as_ref().filter(|_| !bind.statement.is_empty());
+        if self.doubts(named.map(|statement| statement.id)) {
+            return Ok(Step::Wait);
+        }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
             return Ok(step);
         }
@@ -348,6 +361,10 @@ impl Conversation {
             return ANSWERED;
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
+        let named = self.names.get(describe.name).filter(|_| describe.kind == Target::Statement);
+        if self.doubts(named.map(|statement| statement.id)) {
+            return Ok(Step::Wait);
+        }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
             return Ok(step);
         }

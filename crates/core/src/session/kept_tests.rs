@@ -105,9 +105,9 @@ fn what_may_have_been_done_in_part_is_unknown() {
 #[test]
 fn a_later_segment_may_have_been_done() {
     check(
-        "> P:s:INSERT INTO t VALUES (1)        | lease
-         lease                                 | => P:#1:INSERT INTO t VALUES (1)
-         > B::s / E: / S / B::s / E: / S       | => B::#1 / E: / S / B::#1 / E: / S
+        "> P::INSERT INTO t VALUES (1)         | lease
+         lease                                 | => P::INSERT INTO t VALUES (1)
+         > B:: / E: / S / B:: / E: / S         | => B:: / E: / S / B:: / E: / S
          < 1 / 2 / E:25006                     | 1 / 2 / E:40001 / Z:I / E:08007 / Z:I lost(the backend refuses to write: it is not the leader)",
     );
 }

@@ -3,7 +3,7 @@
 //! A *segment* is what one ReadyForQuery answers: a simple query, or all extended messages up to
 //! a Sync. When the backend connection is lost, each segment gets its own verdict.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use everline_wire::backend::TransactionStatus;
@@ -199,6 +199,10 @@ pub struct Pipeline {
     pub refused: bool,
     /// The backend was asked to say what it has ready, since the last request was added.
     pub flushed: bool,
+    /// Named statements whose Parse is not answered, and how many segments were closed before it.
+    parses: BTreeMap<StatementId, u64>,
+    /// Segments closed.
+    closed: u64,
 }
 
 impl Pipeline {
@@ -220,9 +224,38 @@ impl Pipeline {
         self.requests.len()
     }
 
+    /// Whether nobody can know yet if the backend has this statement: its Parse stands in a segment
+    /// that is closed and not answered, and an error before it would have it skipped.
+    #[must_use]
+    pub fn doubts(&self, id: StatementId) -> bool {
+        self.parses.get(&id).is_some_and(|closed| *closed != self.closed)
+    }
+
+    /// Forgets of a Parse that it is owed.
+    fn is_answered_now(&mut self, request: &Request) {
+        if let Request::Parse { id: Some(id), .. } = request {
+            self.parses.remove(id);
+        }
+    }
+
     /// Adds a request.
     pub fn push(&mut self, request: Request) {
         self.flushed = false;
+        match &request {
+            Request::Parse { id: Some(id), .. } => drop(self.parses.insert(*id, self.closed)),
+            Request::Sync(_) => self.closed = self.closed.saturating_add(1),
+            Request::Parse { id: None, .. }
+            | Request::ParseAnswered { .. }
+            | Request::Bind { .. }
+            | Request::DescribeStatement
+            | Request::DescribePortal
+            | Request::Execute(_)
+            | Request::Close { .. }
+            | Request::CloseAnswered(_)
+            | Request::Query(_)
+            | Request::Ours
+            | Request::Dress(_) => {}
+        }
         self.requests.push_back(request);
     }
 
@@ -257,7 +290,9 @@ impl Pipeline {
 
     /// Takes the first request.
     pub fn pop(&mut self) -> Option<Request> {
-        self.requests.pop_front()
+        let request = self.requests.pop_front()?;
+        self.is_answered_now(&request);
+        Some(request)
     }
 
     /// Takes what the backend skips because the first request has failed: all that follows up to a
@@ -273,6 +308,7 @@ impl Pipeline {
             if let Request::Query(segment) = &request {
                 unended = Some(segment.clone());
             }
+            self.is_answered_now(&request);
             skipped.push(request);
         }
         if self.requests.is_empty() && self.open.is_none() {
@@ -311,6 +347,7 @@ impl Pipeline {
     /// Takes everything, closed segments and the open one.
     pub fn take(&mut self) -> (VecDeque<Request>, Option<Segment>, bool) {
         let failed = std::mem::take(&mut self.failed);
+        self.parses.clear();
         (std::mem::take(&mut self.requests), self.open.take(), failed)
     }
 }
