@@ -45,6 +45,7 @@ pub struct Client {
     patience: Duration,
     key: Option<(u32, Bytes)>,
     parameters: Vec<(String, String)>,
+    minor: u16,
 }
 
 impl Debug for Client {
@@ -89,6 +90,7 @@ impl Client {
             patience: PATIENCE,
             key: None,
             parameters: Vec::new(),
+            minor: 0,
         }
     }
 
@@ -111,6 +113,11 @@ impl Client {
     /// Bounds every single wait from here on.
     pub fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Asks for this minor version of protocol 3 when it logs in.
+    pub fn set_minor(&mut self, minor: u16) {
+        self.minor = minor;
     }
 
     /// How the connection ended, as far as reading has shown.
@@ -315,7 +322,8 @@ impl Client {
         database: &str,
         parameters: &[(&str, &str)],
     ) -> Result<Vec<Message>> {
-        self.say(|out| startup::startup(out, user, database, parameters.iter().copied())).await?;
+        let (minor, parameters) = (self.minor, parameters.iter().copied());
+        self.say(|out| startup::startup_of(out, minor, user, database, parameters)).await?;
         let mut scram = None;
         let mut messages = Vec::new();
         loop {

@@ -195,9 +195,20 @@ pub fn startup<'a>(
     database: &'a str,
     parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) {
+    startup_of(out, 0, user, database, parameters);
+}
+
+/// As [`startup`] for the given minor version of protocol 3.
+pub fn startup_of<'a>(
+    out: &mut BytesMut,
+    minor: u16,
+    user: &'a str,
+    database: &'a str,
+    parameters: impl IntoIterator<Item = (&'a str, &'a str)>,
+) {
     put_counted(out, |out| {
         out.put_u16(MAJOR);
-        out.put_u16(0);
+        out.put_u16(minor);
         let named = [("user", user), ("database", database)].into_iter().chain(parameters);
         for (name, value) in named.filter(|(name, _)| !matches!(name.as_bytes(), [] | [0, ..])) {
             put_string(out, name.as_bytes());

@@ -2,7 +2,9 @@
 
 mod error;
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::BytesMut;
@@ -68,7 +70,18 @@ struct Inner {
     require_auth: AuthMethods,
     socket: SocketOptions,
     passfile: PassFile,
+    minor: AtomicU16,
 }
+
+/// The first PostgreSQL that gives more for a newer minor version of protocol 3: longer keys for
+/// cancel requests.
+const NEWER_SINCE: u32 = 18;
+
+/// What is asked where nothing is to be gained, or nothing is known yet.
+const OLD_MINOR: u16 = 0;
+
+/// Somebody on the way to the backend does not let a newer version through: it is not asked again.
+const NEVER_NEWER: u16 = u16::MAX;
 
 /// Whether one attempt asks for TLS.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,6 +106,7 @@ impl Dialer {
             require_auth: dsn.require_auth,
             socket: SocketOptions::from_dsn(dsn),
             passfile: dsn.passfile.clone(),
+            minor: AtomicU16::new(OLD_MINOR),
         })))))
     }
 
@@ -202,6 +216,32 @@ impl Inner {
         attempt: Attempt,
         deadline: Instant,
     ) -> Result<Connection, DialError> {
+        let minor = self.minor.load(Ordering::Relaxed);
+        let asked = if minor == NEVER_NEWER { OLD_MINOR } else { minor };
+        match self.attempt_as(endpoint, login, attempt, asked, deadline).await {
+            Ok(connection) => {
+                if minor != NEVER_NEWER {
+                    let minor = newest_minor(&connection.parameters);
+                    self.minor.store(minor, Ordering::Relaxed);
+                }
+                Ok(connection)
+            }
+            Err(error) if asked != OLD_MINOR && error.refuses_the_version() => {
+                self.minor.store(NEVER_NEWER, Ordering::Relaxed);
+                self.attempt_as(endpoint, login, attempt, OLD_MINOR, deadline).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn attempt_as(
+        &self,
+        endpoint: &Endpoint,
+        login: &Login,
+        attempt: Attempt,
+        minor: u16,
+        deadline: Instant,
+    ) -> Result<Connection, DialError> {
         let mut stream = self.open(endpoint, attempt, deadline).await?;
         let file = &self.passfile;
         let password = login
@@ -214,7 +254,7 @@ impl Inner {
             channel_binding: self.channel_binding,
             require_auth: self.require_auth,
         };
-        let mut exchange = Exchange::new(login, password, policy);
+        let mut exchange = Exchange::new(login, password, policy).of_minor(minor);
         let mut read = BytesMut::with_capacity(READ_BYTES);
         match timeout_at(deadline, converse(&mut stream, &mut read, &mut exchange)).await {
             Ok(result) => result?,
@@ -292,6 +332,14 @@ async fn offers_tls(stream: &mut Stream) -> Result<bool, DialError> {
         b'E' => Err(DialError::Protocol("an error in answer to the request for TLS")),
         _ => Err(DialError::Protocol("neither yes nor no in answer to the request for TLS")),
     }
+}
+
+/// The minor version that is worth asking for at a backend that reports this.
+fn newest_minor(parameters: &BTreeMap<String, String>) -> u16 {
+    let version = parameters.get("server_version").map_or("", String::as_str);
+    let major = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+    let is_new = major.parse().is_ok_and(|major: u32| major >= NEWER_SINCE);
+    if is_new { startup::MINOR_MAX } else { OLD_MINOR }
 }
 
 /// Carries the login's messages to and fro until the backend is ready.

@@ -188,3 +188,57 @@ proptest! {
         });
     }
 }
+
+/// A newer version is asked for where PostgreSQL is new enough, and never again where somebody in
+/// between refuses it.
+#[tokio::test]
+async fn a_newer_version_is_asked_for_where_it_is_of_use() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Tcp(listener.local_addr().unwrap());
+    let endpoint = Endpoint { host: "localhost".into(), address };
+    let welcome = |version: &str| {
+        let mut out = BytesMut::new();
+        say::authentication_ok(&mut out);
+        say::parameter_status(&mut out, "server_version", version);
+        say::key_data(&mut out, 7, &[1; 32]);
+        say::ready_for_query(&mut out, TransactionStatus::Idle);
+        out
+    };
+    let mut refusal = BytesMut::new();
+    everline_wire::fields::Report {
+        severity: everline_wire::fields::Severity::Fatal,
+        code: SqlState::PROTOCOL_VIOLATION,
+        message: "unsupported protocol",
+        detail: None,
+        hint: None,
+    }
+    .error_response(&mut refusal);
+    let plays = [
+        (0, welcome("18.1")),
+        (2, welcome("17.5")),
+        (0, welcome("18beta1")),
+        (2, refusal),
+        (0, welcome("18.1")),
+        (0, welcome("18.1")),
+    ];
+    let played = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for (_, answer) in &plays {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut packet = [0; 1000];
+            let length = stream.read(&mut packet).await.unwrap();
+            asked.push(u16::from(packet[7]));
+            assert!(length > 8 && packet[4..7] == [0, 3, 0], "{packet:?}");
+            stream.write_all(answer).await.unwrap();
+        }
+        let expected: Vec<u16> = plays.iter().map(|(minor, _)| *minor).collect();
+        assert_eq!(asked, expected);
+    });
+    let dsn = dsn("postgres://u:p@localhost/d?sslmode=disable");
+    let dialer = Dialer::new(&dsn).unwrap();
+    for _ in 0..5 {
+        let dialled = dialer.dial(&endpoint, &Login::from_dsn(&dsn), Instant::now() + LONG).await;
+        assert_eq!(dialled.unwrap().key.secret.len(), 32);
+    }
+    played.await.unwrap();
+}

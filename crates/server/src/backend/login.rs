@@ -82,6 +82,7 @@ pub(super) struct Exchange<'a> {
     stage: Stage,
     key: BackendKey,
     parameters: BTreeMap<String, String>,
+    minor: u16,
 }
 
 enum Stage {
@@ -102,7 +103,12 @@ enum Stage {
 impl<'a> Exchange<'a> {
     pub(super) fn new(login: &'a Login, password: Option<&'a Secret>, policy: Policy) -> Self {
         let (key, parameters) = (BackendKey::default(), BTreeMap::new());
-        Self { login, password, policy, stage: Stage::Begun, key, parameters }
+        Self { login, password, policy, stage: Stage::Begun, key, parameters, minor: 0 }
+    }
+
+    /// Asks for this minor version of protocol 3; the backend may answer with an older one.
+    pub(super) fn of_minor(self, minor: u16) -> Self {
+        Self { minor, ..self }
     }
 
     /// What was learnt, once [`Step::Ready`] was reached.
@@ -118,7 +124,7 @@ impl<'a> Exchange<'a> {
             return Err(DialError::Login("a start-up parameter holds a NUL character"));
         }
         let parameters = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        startup::startup(out, user, database, parameters);
+        startup::startup_of(out, self.minor, user, database, parameters);
         if out.len() > startup::STARTUP_BYTES_MAX {
             return Err(DialError::Login("the start-up packet is longer than 10000 bytes"));
         }

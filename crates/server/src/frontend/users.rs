@@ -128,9 +128,7 @@ impl Context {
         let live = self.live();
         let mut login = live.backend_login.clone();
         login.database.clone_from(&query.database);
-        // No startup packet can hold a NUL, so no client ever has this pool.
-        let user = format!("{}\0auth_query", login.user);
-        let key = PoolKey { database: query.database.clone(), user };
+        let key = PoolKey::asks(&query.database, &login.user);
         let member = self.pools.pool(&key, PoolSpec::unbounded(login));
         let (hold, pause) = (live.hold, live.pause_hold);
         let terms = Terms { hold, query_wait: AUTH_QUERY_MAX, shutdown: hold, pause, bytes: 0 };

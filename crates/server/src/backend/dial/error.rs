@@ -112,6 +112,13 @@ impl DialError {
         }
     }
 
+    /// Whether a newer version of the protocol is what was refused: by something between us and a
+    /// PostgreSQL that would have taken it.
+    pub(super) fn refuses_the_version(&self) -> bool {
+        let code = self.code();
+        code == Some(SqlState::PROTOCOL_VIOLATION) || code == Some(SqlState::FEATURE_NOT_SUPPORTED)
+    }
+
     /// Whether with TLS instead of without, or the reverse, the backend may say yes.
     pub(super) fn may_want_the_other_way(&self) -> bool {
         // `pg_hba.conf` has no line for this way; a wrong password has a code of its own.

@@ -365,7 +365,7 @@ impl Pools {
             let pool = inner.pools.get(id);
             let oldest = pool.and_then(|pool| pool.waiters.front());
             PoolReport {
-                key: key.clone(),
+                key: key.shown(),
                 counts: inner.plan.counts(*id),
                 sessions: pool.map_or(0, |pool| pool.members),
                 longest_wait: oldest.map_or(Duration::ZERO, |waiter| waiter.since.elapsed()),
@@ -387,7 +387,7 @@ impl Pools {
     pub fn idle(&self) -> Vec<IdleReport> {
         let inner = self.lock();
         let report = |pool: &Pool, backend: &Backend| IdleReport {
-            key: pool.key.clone(),
+            key: pool.key.shown(),
             endpoint: backend.place.endpoint.clone(),
             process_id: backend.place.key.process_id,
             tls: backend.stream.is_tls(),

@@ -5,6 +5,23 @@ use everline_core::pool::plan::{GroupId, Limits};
 use super::{Inner, PoolKey};
 use crate::backend::dial::Login;
 
+/// What is between the user and the word of [`PoolKey::asks`]: no startup packet can hold it.
+const APART: char = '\0';
+
+impl PoolKey {
+    /// The pool over which `auth_query` is asked as `user`: no client ever has it.
+    #[must_use]
+    pub fn asks(database: &str, user: &str) -> Self {
+        let user = format!("{user}{APART}auth_query");
+        Self { database: database.to_owned(), user }
+    }
+
+    /// As those who watch may see it.
+    pub(super) fn shown(&self) -> Self {
+        Self { database: self.database.clone(), user: self.user.replace(APART, " ") }
+    }
+}
+
 /// How a pool logs in, and how many connections it may have.
 #[derive(Clone, Debug)]
 pub struct PoolSpec {
