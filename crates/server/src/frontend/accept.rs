@@ -1,8 +1,10 @@
 //! From an accepted socket to a session: TLS or not, cancel or startup, login, the first words.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use everline_core::limits::NEWCOMERS_MAX;
@@ -11,6 +13,7 @@ use everline_core::refusal::Refusal;
 use everline_core::session::backend_state::Parameters;
 use everline_core::session::{Conversation, Output, Relayed};
 use everline_wire::backend::{self, TransactionStatus};
+use everline_wire::fields::{Report, Severity};
 use everline_wire::sqlstate::SqlState;
 use everline_wire::startup::{self, Startup, StartupMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +29,9 @@ use crate::backend::pool::{LeaseError, Member, PoolKey, Terms};
 use crate::config::sharing::Bounds;
 use crate::metrics::traffic::Traffic;
 use crate::net::stream::Stream;
+
+/// How long a client that has been too slow may take to take that.
+const LAST_WORD_MAX: Duration = Duration::from_secs(1);
 
 /// What the first packets of a connection came to.
 enum Opened {
@@ -56,6 +62,15 @@ async fn greet(context: &Arc<Context>, stream: Stream, clients: usize) -> Option
     let login_max = context.live().login_max;
     let Ok(opened) = timeout(login_max, open(context, &mut slot, clients)).await else {
         tracing::info!("login not finished in {login_max:?}");
+        if let Some(mut stream) = slot {
+            let (mut out, message) = (BytesMut::new(), "canceling authentication due to timeout");
+            let (severity, code) = (Severity::Fatal, SqlState::QUERY_CANCELED);
+            Report { severity, code, message, detail: None, hint: None }.error_response(&mut out);
+            context.metrics.refuse(code, 1);
+            if timeout(LAST_WORD_MAX, stream.write_all(&out)).await.is_ok_and(|sent| sent.is_ok()) {
+                login::close_gently(&mut stream).await;
+            }
+        }
         return None;
     };
     match (opened, slot) {
@@ -104,7 +119,25 @@ fn log_refusal(error: &LoginError) {
         | LoginError::TurnedAway { .. }
         | LoginError::Backend(_)
         | LoginError::Settings { .. }
-        | LoginError::NoRandom(_) => tracing::info!(%error, "login refused"),
+        | LoginError::NoRandom(_) => tracing::info!(error = %Tame(error), "login refused"),
+    }
+}
+
+/// Words that hold what a client has said, on one line and without what a terminal would obey.
+struct Tame<'a>(&'a LoginError);
+
+impl fmt::Display for Tame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.to_string().chars() {
+            // What has no look of its own could break a line, or turn its direction.
+            let escaped = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+            if c.is_control() || escaped {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                write!(f, "{c}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -154,16 +154,16 @@ pub async fn authenticate(
     let shown = prover.prove().await?;
     stream.write_all(&out).await?;
     let mut parameters = Vec::new();
-    for (name, value) in message.parameters {
-        if name == "options" {
-            let parsed = options::settings(&value).map_err(|switch| Refusal::Protocol {
-                what: format!("unsupported switch in startup options: {switch:?}"),
-            })?;
-            parameters.extend(parsed);
-        } else {
-            parameters.push((name, value));
-        }
+    let is_options = |(name, _): &(String, String)| name == "options";
+    let (options, named): (Vec<_>, Vec<_>) = message.parameters.into_iter().partition(is_options);
+    // What has a name of its own wins, wherever it stands, as in PostgreSQL.
+    for (_, value) in options {
+        let parsed = options::settings(&value).map_err(|switch| Refusal::Protocol {
+            what: format!("unsupported switch in startup options: {switch:?}"),
+        })?;
+        parameters.extend(parsed);
     }
+    parameters.extend(named);
     let pairs = parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let settings = Arc::new(Settings::from_startup(pairs));
     let key = PoolKey { database: message.database, user: message.user };
