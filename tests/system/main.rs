@@ -25,15 +25,23 @@ mod contract_hold;
 #[cfg(test)]
 mod contract_state;
 #[cfg(test)]
+mod crowd;
+#[cfg(test)]
 mod demoted;
+#[cfg(test)]
+mod doors;
 #[cfg(test)]
 mod driver;
 #[cfg(test)]
 mod gel;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod import;
+#[cfg(test)]
+mod leaks;
 #[cfg(test)]
 mod leases;
 #[cfg(test)]
@@ -42,6 +50,8 @@ mod limits;
 mod load;
 #[cfg(test)]
 mod login;
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod origins;
 #[cfg(test)]

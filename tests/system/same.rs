@@ -115,22 +115,30 @@ const PIECES: &[&str] = &[
 const HARMLESS: &[&str] = &["Q:SELECT 1", "Q:SELECT 1; SELECT 2", "Q:COPY t TO STDOUT", "H", "S"];
 
 /// The same client twice.
-struct Pair {
-    direct: Client,
-    through: Client,
+pub(crate) struct Pair {
+    pub(crate) direct: Client,
+    pub(crate) through: Client,
 }
 
 /// Where the two are.
 #[derive(Clone, Copy)]
-struct Places {
-    direct: SocketAddr,
-    through: SocketAddr,
+pub(crate) struct Places {
+    pub(crate) direct: SocketAddr,
+    pub(crate) through: SocketAddr,
 }
 
 impl Pair {
     async fn login(places: Places) -> Result<Self> {
+        Self::login_by(places, 0).await
+    }
+
+    /// Logs in by this minor version of protocol 3.
+    pub(crate) async fn login_by(places: Places, minor: u16) -> Result<Self> {
         let mut direct = Client::connect(places.direct).await?;
         let mut through = Client::connect(places.through).await?;
+        for client in [&mut direct, &mut through] {
+            client.set_minor(minor);
+        }
         // What sessions of Everline are called when they have no name of their own.
         let named = [("application_name", "everline")];
         direct.login(APP_USER, APP_PASSWORD, DIRECT, &named).await?;
@@ -142,7 +150,7 @@ impl Pair {
     }
 
     /// Says the same to both; what they answered, if it differs.
-    async fn compare(&mut self, said: &str) -> std::result::Result<(), String> {
+    pub(crate) async fn compare(&mut self, said: &str) -> std::result::Result<(), String> {
         let message = bytes(&format!("{said} / {MARK}"));
         let mut direct = answers(&mut self.direct, &message).await;
         let mut through = answers(&mut self.through, &message).await;
@@ -210,7 +218,9 @@ fn hide_tables(body: &mut [u8]) {
     }
 }
 
-async fn places(arguments: &[&str]) -> Result<(Places, Cluster, everline_lab::everline::Everline)> {
+pub(crate) async fn places(
+    arguments: &[&str],
+) -> Result<(Places, Cluster, everline_lab::everline::Everline)> {
     let cluster = Cluster::start(ClusterOptions::single()).await?;
     let primary = cluster.primary();
     primary.sql(&format!("SET ROLE app; {SCHEMA}")).await?;
@@ -257,6 +267,11 @@ fn a_session_begins_with_the_same_words() {
                 ("options", "-c datestyle=german -c search_path=pg_catalog"),
             ],
             &[("application_name", "x"), ("extra_float_digits", "3"), ("DateStyle", "ISO, DMY")],
+            &[
+                ("application_name", "x"),
+                ("TimeZone", "UTC"),
+                ("options", "-c TimeZone=Asia/Tokyo -c extra_float_digits=2"),
+            ],
         ] {
             let mut told = Vec::new();
             for (address, database) in [

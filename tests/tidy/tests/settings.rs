@@ -169,6 +169,7 @@ fn documents_name_only_settings_that_there_are() {
         "EVERLINE_BENCH_PGBOUNCER",
         "EVERLINE_CONFIG",
         "EVERLINE_TEST_PG_BIN",
+        "EVERLINE_TEST_PG_BINS",
         "EVERLINE_TEST_PG_VERSION",
         "EVERLINE_DRIVERS",
         "EVERLINE_ATTACK",
