@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -72,6 +73,7 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
+    accepted: AtomicUsize,
     stop: CancellationToken,
 }
 
@@ -109,6 +111,7 @@ impl FakeConsul {
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
+            accepted: AtomicUsize::new(0),
             stop: CancellationToken::new(),
         });
         tokio::spawn(serve(listener, Arc::clone(&shared)));
@@ -181,6 +184,12 @@ impl FakeConsul {
         self.lock().sessions.values().cloned().collect()
     }
 
+    /// How many connections it has accepted.
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        self.shared.accepted.load(Ordering::Relaxed)
+    }
+
     /// Every request so far, and forgets them.
     #[must_use]
     pub fn take_seen(&self) -> Vec<Seen> {
@@ -212,6 +221,7 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 Err(_) => continue,
             },
         };
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             let (answering, stop) = (Arc::clone(&shared), shared.stop.clone());
