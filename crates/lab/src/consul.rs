@@ -60,7 +60,7 @@ pub struct Agent {
     directory: PathBuf,
     http: SocketAddr,
     others: [u16; 3],
-    tls: Option<(u16, Tls)>,
+    tls: Option<Box<(u16, Tls)>>,
     process: Option<Process>,
     host: Option<Host>,
 }
@@ -174,7 +174,7 @@ impl Agent {
         add(&["-hcl", "performance { raft_multiplier = 1 }"]);
         add(&[&format!("-http-port={}", self.http.port()), &format!("-serf-lan-port={lan}")]);
         add(&[&format!("-serf-wan-port={wan}"), &format!("-server-port={server}")]);
-        if let Some((port, Tls { ca, cert, key })) = &self.tls {
+        if let Some((port, Tls { ca, cert, key })) = self.tls.as_deref() {
             add(&[&format!("-https-port={port}"), "-hcl"]);
             let (ca, cert, key) = (ca.display(), cert.display(), key.display());
             add(&[&format!(
@@ -194,7 +194,7 @@ impl Agent {
     /// Where it speaks TLS, if it does.
     #[must_use]
     pub fn tls_address(&self) -> Option<SocketAddr> {
-        let (port, _) = self.tls.as_ref()?;
+        let (port, _) = self.tls.as_deref()?;
         Some(SocketAddr::new(self.http.ip(), *port))
     }
 

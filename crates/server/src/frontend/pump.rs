@@ -187,3 +187,7 @@ impl Wait<'_> {
         if ends { Poll::Ready(Woke::Draining) } else { Poll::Pending }
     }
 }
+
+#[cfg(test)]
+#[path = "pump_tests.rs"]
+mod tests;
