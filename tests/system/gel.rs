@@ -166,12 +166,12 @@ fn javascript_finds_what_it_expects() {
 
 #[test]
 fn go_finds_what_it_expects() {
-    run_within(TEST_MAX, basics(Language::Go, &["basics"], 11));
+    run_within(TEST_MAX, basics(Language::Go, &["basics"], 24));
 }
 
 #[test]
 fn rust_finds_what_it_expects() {
-    run_within(TEST_MAX, basics(Language::Rust, &["basics"], 5));
+    run_within(TEST_MAX, basics(Language::Rust, &["basics"], 6));
 }
 
 #[test]

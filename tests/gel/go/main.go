@@ -90,6 +90,7 @@ func basics(ctx context.Context) {
 	} else {
 		check("rows", len(rows), 1)
 	}
+	types(ctx, client)
 	err := client.ExecuteSQL(ctx, "INSERT INTO gel_go VALUES (1, 'again')")
 	var known gelerr.Error
 	check("constraint", errors.As(err, &known) && known.Category(gelerr.ConstraintViolationError), true)
@@ -114,6 +115,64 @@ func basics(ctx context.Context) {
 	check("count", client.QuerySQL(ctx, "SELECT count(*) AS n FROM gel_go", &counted), nil)
 	n, _ := counted[0].N.Get()
 	check("rolled back", n, 2)
+}
+
+// types sends a value of each type that Go has, and reads it back.
+func types(ctx context.Context, client *gel.Client) {
+	var rows []struct {
+		A geltypes.OptionalInt16   `gel:"a"`
+		B geltypes.OptionalInt32   `gel:"b"`
+		C geltypes.OptionalInt64   `gel:"c"`
+		D geltypes.OptionalFloat32 `gel:"d"`
+		E geltypes.OptionalFloat64 `gel:"e"`
+		F geltypes.OptionalBool    `gel:"f"`
+		G geltypes.OptionalStr     `gel:"g"`
+		H geltypes.OptionalBytes   `gel:"h"`
+		I geltypes.OptionalUUID    `gel:"i"`
+		J []int64                  `gel:"j"`
+		K geltypes.OptionalStr     `gel:"k"`
+		L geltypes.OptionalInt64   `gel:"l"`
+		M geltypes.OptionalStr     `gel:"m"`
+	}
+	id, _ := geltypes.ParseUUID("00112233-4455-6677-8899-aabbccddeeff")
+	err := client.QuerySQL(ctx, `SELECT $1::int2 AS a, $2::int4 AS b, $3::int8 AS c, $4::float4 AS d,
+		$5::float8 AS e, $6::bool AS f, $7::text AS g, $8::bytea AS h, $9::uuid AS i,
+		$10::int8[] AS j, $11::inet AS k, $12::oid AS l, $13::text AS m`, &rows,
+		int16(-5), int32(7), int64(1)<<60, float32(1.5), -2.25, true, "täxt", []byte{0, 255}, id,
+		[]int64{1, 2}, "10.0.0.1", int64(4294967295), geltypes.OptionalStr{})
+	if err != nil || len(rows) != 1 {
+		say("wrong", map[string]any{"name": "types", "found": fmt.Sprint(err), "wanted": "a row"})
+		return
+	}
+	row := rows[0]
+	get := func(name string, value any, there bool, wanted any) {
+		check(name, fmt.Sprint(value, there), fmt.Sprint(wanted, true))
+	}
+	a, there := row.A.Get()
+	get("int2", a, there, -5)
+	b, there := row.B.Get()
+	get("int4", b, there, 7)
+	c, there := row.C.Get()
+	get("int8", c, there, int64(1)<<60)
+	d, there := row.D.Get()
+	get("float4", d, there, 1.5)
+	e, there := row.E.Get()
+	get("float8", e, there, -2.25)
+	f, there := row.F.Get()
+	get("bool", f, there, true)
+	g, there := row.G.Get()
+	get("text", g, there, "täxt")
+	h, there := row.H.Get()
+	get("bytea", h, there, []byte{0, 255})
+	i, there := row.I.Get()
+	get("uuid", i, there, id)
+	check("int8[]", row.J, []int64{1, 2})
+	k, there := row.K.Get()
+	get("inet", k, there, "10.0.0.1")
+	l, there := row.L.Get()
+	get("oid", l, there, int64(4294967295))
+	_, there = row.M.Get()
+	check("text NULL", there, false)
 }
 
 func load(ctx context.Context) {

@@ -20,12 +20,13 @@ const CRATES_MAX: usize = 146;
 const TWICE: [(&str, &str); 1] = [("syn", "clap's and tokio's macros have not met yet")];
 
 /// Which packages of the workspace a package may use, tests aside.
-const PACKAGES: [(&str, &[&str]); 10] = [
+const PACKAGES: [(&str, &[&str]); 11] = [
     ("everline-wire", &[]),
     ("everline-wire-gel", &["everline-wire"]),
     ("everline-core", &["everline-wire", "everline-wire-gel"]),
     ("everline", &["everline-core", "everline-wire", "everline-wire-gel"]),
     ("everline-lab", &["everline-wire"]),
+    ("everline-fuzz", &["everline", "everline-core", "everline-wire", "everline-wire-gel"]),
     ("everline-demo", &["everline", "everline-lab", "everline-wire"]),
     ("everline-bench", &["everline", "everline-lab", "everline-wire"]),
     ("everline-instructions", &["everline-core", "everline-wire"]),

@@ -27,8 +27,6 @@ mod kept;
 mod listening;
 mod local;
 mod loss;
-#[cfg(test)]
-mod model_tests;
 pub mod pin;
 pub mod pipeline;
 pub mod policy;

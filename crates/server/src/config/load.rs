@@ -36,6 +36,21 @@ impl Config {
 }
 
 impl Config {
+    /// Checks the text of a file alone: no flags, no environment.
+    ///
+    /// # Errors
+    /// One sentence that names the line.
+    pub fn of_text(
+        path: &Path,
+        text: &str,
+        surroundings: &Surroundings<'_>,
+    ) -> Result<Self, ConfigError> {
+        let mut given = Given::default();
+        file::parse(path, text, &mut given)?;
+        given.add_defaults();
+        Layers { given: &given, surroundings }.config()
+    }
+
     /// Where the status page is, whatever else may be missing.
     ///
     /// # Errors

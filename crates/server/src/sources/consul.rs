@@ -176,6 +176,18 @@ impl Consul {
         self.open = None;
     }
 
+    /// Asks over a connection that stands already, until that ends.
+    ///
+    /// # Errors
+    /// [`ConsulError::Lost`] when it has ended.
+    ///
+    /// # Cancel safety
+    /// Safe: the connection is closed then.
+    pub async fn use_connection(&mut self, stream: Stream) -> Result<(), ConsulError> {
+        self.open = Some(self.shake_hands(stream).await?);
+        Ok(())
+    }
+
     /// Asks and waits for the whole answer. `path` begins with `/` and may have a query.
     ///
     /// A connection that stood idle may have been closed by the agent: the request is then sent

@@ -23,6 +23,22 @@ struct Row {
 
 #[derive(Debug, Queryable)]
 #[expect(dead_code, reason = "read by Debug")]
+struct Types {
+    a: Option<i16>,
+    b: Option<i32>,
+    c: Option<i64>,
+    d: Option<f32>,
+    e: Option<f64>,
+    f: Option<bool>,
+    g: Option<String>,
+    h: Option<Vec<i64>>,
+    i: Option<String>,
+    j: Option<i64>,
+    k: Option<String>,
+}
+
+#[derive(Debug, Queryable)]
+#[expect(dead_code, reason = "read by Debug")]
 struct Counted {
     n: Option<i64>,
 }
@@ -78,6 +94,32 @@ async fn basics() -> anyhow::Result<()> {
     let one: Option<Counted> =
         client.query_single("SELECT count(*) AS n FROM gel_rust WHERE id = $1", &(1_i64,)).await?;
     check("single", &one, "Some(Counted { n: Some(1) })");
+    let types: Vec<Types> = client
+        .query(
+            "SELECT $1::int2 AS a, $2::int4 AS b, $3::int8 AS c, $4::float4 AS d, $5::float8 AS e,
+             $6::bool AS f, $7::text AS g, $8::int8[] AS h, $9::inet AS i, $10::oid AS j,
+             NULL::text AS k",
+            &(
+                -5_i16,
+                7_i32,
+                1_i64 << 60,
+                1.5_f32,
+                -2.25_f64,
+                true,
+                "täxt",
+                vec![1_i64, 2],
+                "10.0.0.1",
+                4_294_967_295_i64,
+            ),
+        )
+        .await?;
+    check(
+        "types",
+        &types,
+        "[Types { a: Some(-5), b: Some(7), c: Some(1152921504606846976), d: Some(1.5), \
+         e: Some(-2.25), f: Some(true), g: Some(\"täxt\"), h: Some([1, 2]), \
+         i: Some(\"10.0.0.1\"), j: Some(4294967295), k: None }]",
+    );
     let twice = client.execute("INSERT INTO gel_rust VALUES (1, 'again')", &()).await;
     let known = twice.err().is_some_and(|error| error.is::<gel_errors::ConstraintViolationError>());
     check("constraint", known, "true");
