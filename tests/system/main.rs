@@ -51,6 +51,8 @@ mod load;
 #[cfg(test)]
 mod login;
 #[cfg(test)]
+mod manual;
+#[cfg(test)]
 mod matrix;
 #[cfg(test)]
 mod origins;
@@ -64,6 +66,8 @@ mod same;
 mod scene;
 #[cfg(test)]
 mod seat;
+#[cfg(test)]
+mod service;
 #[cfg(test)]
 mod stolon;
 #[cfg(test)]
