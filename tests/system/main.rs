@@ -23,6 +23,8 @@ mod contract_flight;
 #[cfg(test)]
 mod contract_hold;
 #[cfg(test)]
+mod contract_hostile;
+#[cfg(test)]
 mod contract_state;
 #[cfg(test)]
 mod crowd;
