@@ -25,6 +25,11 @@ pub const PREPARED_BYTES_PER_CLIENT_MAX: usize = 64 * 1024 * 1024;
 /// Prepared statements kept on one backend connection; the least recently used is closed.
 pub const PREPARED_PER_BACKEND_MAX: usize = 1_000;
 
+/// Texts of which one backend connection remembers what they tell, in number.
+pub const SURVEYED_MAX: usize = 16;
+/// The longest of them, in bytes: with [`SURVEYED_MAX`] at most 16 KiB for each connection.
+pub const SURVEYED_BYTES_MAX: usize = 1024;
+
 /// Longest backend message that is buffered until it is whole, in bytes.
 ///
 /// A longer one (a large row) is passed through in pieces; if its backend is lost in the middle

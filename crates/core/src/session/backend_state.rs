@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::settings::Settings;
 use super::statements::Prepared;
+use super::surveyed::Surveyed;
 use crate::limits::{PARAMETER_BYTES_MAX, PARAMETERS_MAX};
 
 /// Values that PostgreSQL reports by ParameterStatus, by name.
@@ -20,6 +21,8 @@ pub struct BackendState {
     pub settings: Arc<Settings>,
     /// The statements that it has.
     pub prepared: Prepared,
+    /// What texts that it was sent have told.
+    pub surveyed: Surveyed,
     /// What it last reported.
     pub parameters: Arc<Parameters>,
     /// Whose unnamed statement it holds: the session, and which of its unnamed statements.

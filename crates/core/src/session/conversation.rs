@@ -1,6 +1,5 @@
 //! One client's conversation: for each of its messages, forward, answer, or refuse.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
@@ -11,11 +10,11 @@ use everline_wire::sqlstate::SqlState;
 use everline_wire::tag::frontend as tag;
 
 use super::backend_state::{BackendState, Parameters};
-use super::here::Portal;
 use super::kept::Kept;
 use super::pin::Pins;
 use super::pipeline::{Effects, Pipeline, Request};
 use super::policy::{Lending, Policy};
+use super::portals::Portals;
 use super::settings::{Journal, Settings};
 use super::statements::{Dropped, Names, Statement};
 use super::survey::{Survey, leads_out};
@@ -136,7 +135,7 @@ pub struct Conversation {
     pub(super) names: Names,
     pub(super) unnamed: Option<Statement>,
     pub(super) unnamed_serial: u64,
-    pub(super) portals: BTreeMap<Box<[u8]>, Portal>,
+    pub(super) portals: Portals,
     pub(super) pins: Pins,
     pub(super) told: Arc<Parameters>,
     pub(super) copy_in: bool,
@@ -184,7 +183,7 @@ impl Conversation {
             names: Names::default(),
             unnamed: None,
             unnamed_serial: 0,
-            portals: BTreeMap::new(),
+            portals: Portals::default(),
             pins,
             told,
             copy_in: false,
@@ -314,8 +313,8 @@ impl Conversation {
             return step;
         }
         let fresh = self.pipeline.is_empty() && self.transaction == Transaction::None;
-        if fresh {
-            self.kept.begin(message, self.pins);
+        if fresh && backend.is_some() {
+            self.kept.begin(message, self.pins); // else it is offered again
         }
         let step = match message.tag {
             tag::QUERY => self.query(message, backend, out),
@@ -444,7 +443,7 @@ impl Conversation {
         if let Some(step) = self.make_ready(backend, out) {
             return Ok(step);
         }
-        let mut survey = Survey::of(sql, cut);
+        let mut survey = backend.surveyed.survey(sql, cut);
         let rewritten = self.mean_by_deallocate(&mut survey);
         self.have_something_to_deallocate(&survey, backend, out);
         self.forget_portals(sql);
@@ -528,7 +527,7 @@ impl Conversation {
         if self.transaction == Transaction::None && self.pipeline.is_empty() {
             self.portals.clear();
         } else if !everline_wire::sql::is_blank(sql) {
-            self.portals.remove(&b""[..]);
+            self.portals.remove(b"");
         }
     }
 
@@ -547,7 +546,7 @@ impl Conversation {
             return self.names.take();
         }
         let Some((name, Some(statement))) = &survey.deallocates else { return Dropped::new() };
-        backend.prepared.remove(statement.id);
+        backend.prepared.remove(statement.id());
         let old = self.names.remove(name.as_bytes());
         old.into_iter().map(|statement| (name.as_bytes().into(), statement)).collect()
     }

@@ -1,5 +1,7 @@
 //! `DEALLOCATE` by SQL of what the protocol has prepared: backends know it by another name.
 
+use std::sync::Arc;
+
 use everline_wire::frontend;
 
 use super::backend_state::BackendState;
@@ -11,10 +13,11 @@ use super::transaction::Transaction;
 impl Conversation {
     /// `DEALLOCATE` of a name given by protocol: looks up what the client means by it, and returns
     /// the text that says so to a backend.
-    pub(super) fn mean_by_deallocate(&self, survey: &mut Survey) -> Option<Vec<u8>> {
-        let (name, meant) = survey.deallocates.as_mut()?;
+    pub(super) fn mean_by_deallocate(&self, survey: &mut Arc<Survey>) -> Option<Vec<u8>> {
+        survey.deallocates.as_ref()?;
+        let (name, meant) = Arc::make_mut(survey).deallocates.as_mut()?;
         let statement = self.names.get(name.as_bytes())?.clone();
-        let text = format!("DEALLOCATE \"{}\"", statement.id);
+        let text = format!("DEALLOCATE \"{}\"", statement.id());
         *meant = Some(Box::new(statement));
         Some(text.into_bytes())
     }
@@ -32,10 +35,10 @@ impl Conversation {
         let Some((_, Some(statement))) = &survey.deallocates else { return };
         // In a failed transaction it is refused, whether it has its name or not.
         let failed = matches!(self.transaction, Transaction::Failed(_));
-        if failed || backend.prepared.touch(statement.id) {
+        if failed || backend.prepared.touch(statement.id()) {
             return;
         }
-        frontend::parse(&mut out.to_backend, statement.id.name().as_bytes(), b"", &[0, 0]);
+        frontend::parse(&mut out.to_backend, statement.id().name().as_bytes(), b"", &[0, 0]);
         self.pipeline.push(Request::Parse { name: None, id: None });
     }
 

@@ -54,6 +54,7 @@ impl Conversation {
 
     /// Makes the connection wear this session's settings.
     pub fn wear(&mut self, backend: &mut BackendState, out: &mut Output) {
+        self.journal.share(&mut backend.settings);
         let wanted = self.journal.committed();
         if !Arc::ptr_eq(wanted, &backend.settings) {
             let mut sql = Vec::new();
@@ -70,8 +71,8 @@ impl Conversation {
     }
 
     /// Tells the client the parameters that differ from what it was told last.
-    pub(super) fn tell(&mut self, backend: &BackendState, to_client: &mut BytesMut) {
-        if Arc::ptr_eq(&self.told, &backend.parameters) {
+    pub(super) fn tell(&mut self, backend: &mut BackendState, to_client: &mut BytesMut) {
+        if share(&mut self.told, &mut backend.parameters) {
             return;
         }
         for (name, value) in &*backend.parameters {
@@ -81,4 +82,21 @@ impl Conversation {
         }
         self.told = Arc::clone(&backend.parameters);
     }
+}
+
+/// Makes two that are equal one, for clients and connections to compare at a glance; true when they
+/// are. Of several it is always the same one that stays, so all of them come to that.
+pub(super) fn share<T: PartialEq>(left: &mut Arc<T>, right: &mut Arc<T>) -> bool {
+    if Arc::ptr_eq(left, right) {
+        return true;
+    }
+    if left != right {
+        return false;
+    }
+    if Arc::as_ptr(left) < Arc::as_ptr(right) {
+        *right = Arc::clone(left);
+    } else {
+        *left = Arc::clone(right);
+    }
+    true
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use everline_wire::backend;
 use everline_wire::frontend::{self, Target};
+use everline_wire::sql::begins_with_work;
 
 use super::backend_state::BackendState;
 use super::conversation::{Conversation, Flow, Incoming, Output, Step, malformed};
-use super::here::Portal;
 use super::pipeline::{Effects, Request};
+use super::portals::Portal;
 use super::statements::{Dropped, Statement, StatementId};
 use super::survey::{Control, Survey, leads_out};
 use super::transaction::Transaction;
@@ -42,7 +43,7 @@ impl Conversation {
     pub(super) fn parse(
         &mut self,
         message: &Incoming<'_>,
-        backend: Option<&mut BackendState>,
+        mut backend: Option<&mut BackendState>,
         out: &mut Output,
     ) -> Result<Step, Refusal> {
         if self.skips_open_segment() {
@@ -62,7 +63,20 @@ impl Conversation {
             return self.parse_cut(message, backend, out);
         }
         let parse = frontend::Parse::parse(message.body).map_err(malformed)?;
-        let mut survey = Survey::of(parse.sql, false);
+        if backend.is_none() && self.surely_needs_backend(parse.sql) {
+            return Ok(Step::Lease);
+        }
+        let known = self.unnamed.as_ref().filter(|known| {
+            let same = parse.name.is_empty() && known.is(parse.sql, parse.types_raw);
+            same && known.survey().is_plain() && !self.is_lost()
+        });
+        if let (Some(known), Some(backend)) = (known.cloned(), backend.as_deref_mut()) {
+            return Ok(self.parse_unnamed(known, None, message, backend, out));
+        }
+        let mut survey = match &mut backend {
+            Some(backend) => backend.surveyed.survey(parse.sql, false),
+            None => Arc::new(Survey::of(parse.sql, false)),
+        };
         if self.parse_here(&parse, &survey, &mut out.to_client)? {
             return ANSWERED;
         }
@@ -75,37 +89,30 @@ impl Conversation {
         }
         let rewritten = self.mean_by_deallocate(&mut survey);
         let sql = rewritten.as_deref().unwrap_or(parse.sql);
-        let statement = Statement {
-            id: StatementId::of(sql, parse.types_raw),
-            sql: sql.into(),
-            types: parse.types_raw.into(),
-            survey: Arc::new(survey),
-        };
+        let statement = Statement::new(sql, parse.types_raw, survey);
         let Some(backend) = backend else {
             self.remember(parse.name, statement)?;
             backend::parse_complete(&mut out.to_client);
             return ANSWERED;
         };
-        let known = self.names.get(parse.name).map(|known| known.id);
-        if !parse.name.is_empty() && (self.doubts(known) || self.doubts(Some(statement.id))) {
+        if parse.name.is_empty() {
+            return Ok(self.parse_unnamed(statement, rewritten, message, backend, out));
+        }
+        let known = self.names.get(parse.name).map(Statement::id);
+        if self.doubts(known) || self.doubts(Some(statement.id())) {
             return Ok(Step::Wait);
         }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
             return Ok(step);
         }
         self.pipeline.open.get_or_insert_default();
-        if parse.name.is_empty() {
-            self.renew_unnamed(Some(statement));
-            backend.unnamed_owner = Some(self.unnamed_tag());
-            self.pipeline.push(Request::Parse { name: Some(Box::default()), id: None });
-            match rewritten {
-                Some(sql) => frontend::parse(&mut out.to_backend, b"", &sql, parse.types_raw),
-                None => message.forward(&mut out.to_backend),
-            }
-            return FORWARDED;
-        }
         self.parse_named(parse.name, statement, backend, out)?;
         ANSWERED
+    }
+
+    /// Whether a text can be seen at a glance to be none that is answered here.
+    fn surely_needs_backend(&self, sql: &[u8]) -> bool {
+        begins_with_work(sql) && !self.is_lost() && !self.policy.answer_select_1
     }
 
     fn parse_named(
@@ -116,11 +123,12 @@ impl Conversation {
         out: &mut Output,
     ) -> Result<(), Refusal> {
         let refused = matches!(self.transaction, Transaction::Failed(_))
-            && !statement.survey.sole().is_some_and(leads_out);
+            && !statement.survey().sole().is_some_and(leads_out);
         if refused && self.names.get(name).is_some() {
             // The failed transaction is what PostgreSQL minds first.
-            let Statement { id, sql, types, .. } = &statement;
-            frontend::parse(&mut out.to_backend, id.name().as_bytes(), sql, types);
+            let id = statement.id().name();
+            let (sql, types) = (statement.sql(), statement.types());
+            frontend::parse(&mut out.to_backend, id.as_bytes(), sql, types);
             self.pipeline.push(Request::Parse { name: None, id: None });
             return Ok(());
         }
@@ -129,8 +137,8 @@ impl Conversation {
             // it: so let it refuse a name that this connection certainly has.
             let known = known.clone();
             let failed = matches!(self.transaction, Transaction::Failed(_));
-            let mut id = known.id.name();
-            if failed && !backend.prepared.touch(known.id) {
+            let mut id = known.id().name();
+            if failed && !backend.prepared.touch(known.id()) {
                 // Nothing but a way out can be prepared there, so another name stands for it.
                 TWICE.clone_into(&mut id);
                 frontend::parse(&mut out.to_backend, id.as_bytes(), b"ROLLBACK", b"\0\0");
@@ -139,16 +147,16 @@ impl Conversation {
             } else {
                 self.ensure_prepared(&known, backend, out);
             }
-            let Statement { sql, types, .. } = &statement;
+            let (sql, types) = (statement.sql(), statement.types());
             frontend::parse(&mut out.to_backend, id.as_bytes(), sql, types);
             self.pipeline.push(Request::Parse { name: None, id: None });
             return Ok(());
         }
-        let id = statement.id;
+        let id = statement.id();
         if refused {
             // PostgreSQL says so in its own words, whether it has the statement or not.
             let text = id.name();
-            let Statement { sql, types, .. } = &statement;
+            let (sql, types) = (statement.sql(), statement.types());
             frontend::parse(&mut out.to_backend, text.as_bytes(), sql, types);
             self.pipeline.push(Request::Parse { name: Some(name.into()), id: None });
         } else if backend.prepared.touch(id) {
@@ -162,7 +170,7 @@ impl Conversation {
     }
 
     /// As [`Conversation::make_ready`], with the portals that were bound here.
-    fn make_ready_for_extended(
+    pub(super) fn make_ready_for_extended(
         &mut self,
         backend: &mut BackendState,
         out: &mut Output,
@@ -207,7 +215,8 @@ impl Conversation {
             self.renew_unnamed(Some(statement));
             return Ok(());
         }
-        if self.names.bytes().saturating_add(statement.sql.len()) > PREPARED_BYTES_PER_CLIENT_MAX {
+        if self.names.bytes().saturating_add(statement.sql().len()) > PREPARED_BYTES_PER_CLIENT_MAX
+        {
             return Err(too_large("too much text in prepared statements"));
         }
         self.names.insert(name, statement);
@@ -221,7 +230,7 @@ impl Conversation {
         backend: &mut BackendState,
         out: &mut Output,
     ) {
-        if !backend.prepared.touch(statement.id) {
+        if !backend.prepared.touch(statement.id()) {
             self.send_parse(statement, None, backend, out);
         }
     }
@@ -233,43 +242,14 @@ impl Conversation {
         backend: &mut BackendState,
         out: &mut Output,
     ) {
-        let id = statement.id;
+        let id = statement.id();
         if let Some(oldest) = backend.prepared.insert(id, PREPARED_PER_BACKEND_MAX) {
             frontend::close(&mut out.to_backend, Target::Statement, oldest.name().as_bytes());
             self.pipeline.push(Request::Close { ours: true });
         }
         let text = id.name();
-        frontend::parse(&mut out.to_backend, text.as_bytes(), &statement.sql, &statement.types);
+        frontend::parse(&mut out.to_backend, text.as_bytes(), statement.sql(), statement.types());
         self.pipeline.push(Request::Parse { name, id: Some(id) });
-    }
-
-    /// Names what this client's unnamed statement is at the moment.
-    const fn unnamed_tag(&self) -> (u64, u64) {
-        (self.id, self.unnamed_serial)
-    }
-
-    /// The unnamed statement is another one, or none that is known here.
-    pub(super) fn renew_unnamed(&mut self, statement: Option<Statement>) {
-        self.unnamed_serial = self.unnamed_serial.wrapping_add(1);
-        self.unnamed = statement;
-    }
-
-    /// Sees to it that the unnamed statement of the connection is this client's.
-    fn ensure_unnamed(&mut self, backend: &mut BackendState, out: &mut Output) {
-        if backend.unnamed_owner == Some(self.unnamed_tag()) {
-            return;
-        }
-        let Some(statement) = &self.unnamed else {
-            if backend.unnamed_owner.take().is_some() {
-                // Another client's, or one that this client has given up: it must not be found.
-                frontend::close(&mut out.to_backend, Target::Statement, b"");
-                self.pipeline.push(Request::Close { ours: true });
-            }
-            return;
-        };
-        frontend::parse(&mut out.to_backend, b"", &statement.sql, &statement.types);
-        self.pipeline.push(Request::Parse { name: None, id: None });
-        backend.unnamed_owner = Some(self.unnamed_tag());
     }
 
     pub(super) fn bind(
@@ -296,7 +276,7 @@ impl Conversation {
         if !message.is_cut() && self.bind_here(&bind, statement.as_ref(), &mut out.to_client)? {
             return ANSWERED;
         }
-        let survey = statement.as_ref().map(|statement| Arc::clone(&statement.survey));
+        let survey = statement.as_ref().map(|statement| Arc::clone(statement.survey()));
         let portal = |survey| Portal { survey, here: None };
         if self.is_lost() {
             let Some(survey) = survey.filter(|survey| survey.leaves_lost()) else {
@@ -308,7 +288,7 @@ impl Conversation {
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
         let named = statement.as_ref().filter(|_| !bind.statement.is_empty());
-        if self.doubts(named.map(|statement| statement.id)) {
+        if self.doubts(named.map(Statement::id)) {
             return Ok(Step::Wait);
         }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
@@ -319,7 +299,7 @@ impl Conversation {
         match statement {
             Some(statement) if !bind.statement.is_empty() => {
                 self.ensure_prepared(&statement, backend, out);
-                let name = statement.id.name();
+                let name = statement.id().name();
                 let rest = bind.rest;
                 let missing = message.body_bytes.saturating_sub(message.body.len());
                 let rest_bytes = rest.len().saturating_add(missing);
@@ -362,7 +342,7 @@ impl Conversation {
         }
         let Some(backend) = backend else { return Ok(Step::Lease) };
         let named = self.names.get(describe.name).filter(|_| describe.kind == Target::Statement);
-        if self.doubts(named.map(|statement| statement.id)) {
+        if self.doubts(named.map(Statement::id)) {
             return Ok(Step::Wait);
         }
         if let Some(step) = self.make_ready_for_extended(backend, out) {
@@ -373,7 +353,7 @@ impl Conversation {
             Target::Statement => {
                 if let Some(statement) = self.names.get(describe.name).cloned() {
                     self.ensure_prepared(&statement, backend, out);
-                    let name = statement.id.name();
+                    let name = statement.id().name();
                     frontend::describe(&mut out.to_backend, describe.kind, name.as_bytes());
                 } else {
                     if describe.name.is_empty() {
@@ -481,7 +461,7 @@ impl Conversation {
         if backend.is_none_or(|_| self.pipeline.is_empty() && closes_ours) {
             // Nothing is owed: the answer's turn has come.
             match close.kind {
-                Target::Portal => drop(self.portals.remove(close.name)),
+                Target::Portal => self.portals.remove(close.name),
                 Target::Statement => drop(self.give_up(close.name)),
             }
             backend::close_complete(&mut out.to_client);

@@ -116,6 +116,11 @@ impl Conversation {
                 self.torn = false;
             }
             let Some(rest) = input.get(run.end..) else { break Relayed::All };
+            let rows = self.rows(rest);
+            if rows > 0 {
+                run.end = run.end.saturating_add(rows);
+                continue;
+            }
             if self.kept.is_whole() && !comes_unasked(rest) {
                 match self.first_word(backend, rest) {
                     FirstWord::Awaited => break Relayed::All,
@@ -158,6 +163,26 @@ impl Conversation {
         run.finish(input, out);
         let doubtful = std::mem::take(&mut self.doubtful);
         if relayed == Relayed::All && doubtful { Relayed::Doubtful } else { relayed }
+    }
+
+    /// How many bytes of whole rows `input` begins with that are passed on without a look: of an
+    /// answer that is the client's, and of which it has had a part already.
+    fn rows(&self, input: &[u8]) -> usize {
+        let mut rows = 0_usize;
+        if input.first() != Some(&tag::DATA_ROW) || self.kept.is_whole() {
+            return rows;
+        }
+        if matches!(self.pipeline.first(), Some(Request::Ours | Request::Dress(_))) {
+            return rows;
+        }
+        while let Some(rest) = input.get(rows..)
+            && let Ok(Some(header)) = frame::header(rest)
+            && header.tag == tag::DATA_ROW
+            && header.total() <= rest.len()
+        {
+            rows = rows.saturating_add(header.total());
+        }
+        rows
     }
 
     fn may_stream(&self, tag: u8) -> bool {

@@ -14,20 +14,12 @@ use everline_wire::sql;
 use super::backend_state::BackendState;
 use super::conversation::{Conversation, Flow, Output, Step};
 use super::pipeline::Request;
-use super::statements::{Statement, StatementId};
+use super::portals::Portal;
+use super::statements::Statement;
 use super::survey::Survey;
 use super::transaction::Transaction;
 use crate::limits::PORTALS_MAX;
 use crate::refusal::Refusal;
-
-/// A portal of the client.
-#[derive(Debug)]
-pub(super) struct Portal {
-    /// What its statement's text tells.
-    pub survey: Arc<Survey>,
-    /// Bound here, and known to no backend.
-    pub here: Option<Here>,
-}
 
 /// What a portal was bound to here.
 #[derive(Clone, Debug)]
@@ -82,21 +74,16 @@ impl Conversation {
     pub(super) fn parse_here(
         &mut self,
         parse: &frontend::Parse<'_>,
-        survey: &Survey,
+        survey: &Arc<Survey>,
         out: &mut BytesMut,
     ) -> Result<bool, Refusal> {
+        if !self.is_for_here(survey) {
+            return Ok(false);
+        }
         let named_twice = !parse.name.is_empty() && self.names.get(parse.name).is_some();
-        let here = self.may_begin()
-            && self.is_for_here(survey)
-            && is_without_types(parse.types_raw)
-            && !named_twice;
+        let here = self.may_begin() && is_without_types(parse.types_raw) && !named_twice;
         if here {
-            let statement = Statement {
-                id: StatementId::of(parse.sql, parse.types_raw),
-                sql: parse.sql.into(),
-                types: parse.types_raw.into(),
-                survey: Arc::new(survey.clone()),
-            };
+            let statement = Statement::new(parse.sql, parse.types_raw, Arc::clone(survey));
             self.remember(parse.name, statement)?;
             backend::parse_complete(out);
         }
@@ -110,15 +97,15 @@ impl Conversation {
         statement: Option<&Statement>,
         out: &mut BytesMut,
     ) -> Result<bool, Refusal> {
-        let Some(statement) = statement.filter(|known| self.is_for_here(&known.survey)) else {
+        let Some(statement) = statement.filter(|known| self.is_for_here(known.survey())) else {
             return Ok(false);
         };
-        let bound_twice = !bind.portal.is_empty() && self.portals.contains_key(bind.portal);
+        let bound_twice = !bind.portal.is_empty() && self.portals.get(bind.portal).is_some();
         if !self.may_begin() || bound_twice || result_format(bind.rest).is_none() {
             return Ok(false);
         }
         let here = Here { statement: statement.clone(), rest: bind.rest.into() };
-        let survey = Arc::clone(&statement.survey);
+        let survey = Arc::clone(statement.survey());
         self.open_portal(bind.portal, Some(Portal { survey, here: Some(here) }))?;
         backend::bind_complete(out);
         Ok(true)
@@ -141,14 +128,14 @@ impl Conversation {
                     [] => unnamed(),
                     name => self.names.get(name),
                 };
-                let typeless = |known: &&Statement| is_without_types(&known.types);
-                statement.filter(typeless).map(|known| &known.survey)
+                let typeless = |known: &&Statement| is_without_types(known.types());
+                statement.filter(typeless).map(Statement::survey)
             }
             Target::Portal => {
                 let portal = self.portals.get(describe.name);
                 let here = portal.and_then(|portal| portal.here.as_ref());
                 binary = here.and_then(|here| result_format(&here.rest)) == Some(true);
-                here.map(|here| &here.statement.survey)
+                here.map(|here| here.statement.survey())
             }
         };
         let Some(survey) = survey.filter(|survey| self.is_for_here(survey)) else { return false };
@@ -191,7 +178,7 @@ impl Conversation {
             }
             if self.run_here(&here, &mut out.to_client) {
                 self.portals.remove(portal);
-                if here.statement.survey.ends_a_transaction() {
+                if here.statement.survey().ends_a_transaction() {
                     self.portals.clear();
                 }
                 return Some(Step::Taken(Flow::Discard));
@@ -205,7 +192,7 @@ impl Conversation {
 
     fn run_here(&mut self, here: &Here, out: &mut BytesMut) -> bool {
         let statement = &here.statement;
-        if statement.survey.probe {
+        if statement.survey().probe {
             if result_format(&here.rest) == Some(true) {
                 backend::data_row(out, [Some(&ONE_IN_BINARY[..])]);
             } else {
@@ -214,7 +201,7 @@ impl Conversation {
             backend::command_complete(out, "SELECT 1");
             return true;
         }
-        let Some(one) = sql::statements(&statement.sql).next() else {
+        let Some(one) = sql::statements(statement.sql()).next() else {
             backend::empty_query(out);
             return true;
         };
@@ -227,13 +214,9 @@ impl Conversation {
 
     /// Binds on the connection what was bound here alone: a message that it must not miss follows.
     pub(super) fn bring_portals(&mut self, backend: &mut BackendState, out: &mut Output) {
-        let mut brought = Vec::new();
-        for (name, portal) in &mut self.portals {
-            brought.extend(portal.here.take().map(|here| (name.clone(), here)));
-        }
-        for (name, Here { statement, rest }) in brought {
+        for (name, Here { statement, rest }) in self.portals.take_here() {
             self.ensure_prepared(&statement, backend, out);
-            let on_backend = statement.id.name();
+            let on_backend = statement.id().name();
             let to = &mut out.to_backend;
             frontend::bind(to, &name, on_backend.as_bytes(), &rest, rest.len());
             self.pipeline.push(Request::Bind { ours: true });
@@ -252,11 +235,11 @@ impl Conversation {
                 self.portals.remove(name);
             }
             Some(portal) => {
-                if self.portals.len() >= PORTALS_MAX && !self.portals.contains_key(name) {
+                if self.portals.len() >= PORTALS_MAX && self.portals.get(name).is_none() {
                     let what = "too many portals are open".to_owned();
                     return Err(Refusal::TooLarge { what });
                 }
-                self.portals.insert(name.into(), portal);
+                self.portals.insert(name, portal);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@
 //! * [`transaction`]: the client's transaction, real, answered by us, or lost
 //! * [`statements`]: prepared statements of clients, and which backend connection has them
 //! * [`survey`]: what a text of SQL tells before it is run
+//! * [`surveyed`]: what texts like it have told
 //! * [`settings`]: `SET` and its kin, journalled, replayed, undone with their transaction
 //! * `reset`: what pools send to reset a session, while there is no leader
 //! * `kept`: a first statement, until it is known that the leader has it
@@ -30,6 +31,7 @@ mod loss;
 pub mod pin;
 pub mod pipeline;
 pub mod policy;
+mod portals;
 mod reset;
 #[cfg(test)]
 mod script_tests;
@@ -37,7 +39,9 @@ pub mod settings;
 mod statement_mode;
 pub mod statements;
 pub mod survey;
+pub mod surveyed;
 pub mod transaction;
+mod unnamed;
 
 pub use backend_state::BackendState;
 pub use conversation::{Conversation, Flow, Incoming, Output, Step, Tally};

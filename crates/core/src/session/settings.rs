@@ -232,6 +232,17 @@ impl Journal {
         &self.committed
     }
 
+    /// Makes what is in force and `other` one, where they are equal.
+    pub fn share(&mut self, other: &mut Arc<Settings>) {
+        if Arc::ptr_eq(&self.committed, other) {
+            return;
+        }
+        let is_base = Arc::ptr_eq(&self.base, &self.committed);
+        if super::dress::share(&mut self.committed, other) && is_base {
+            self.base = Arc::clone(&self.committed);
+        }
+    }
+
     /// Takes changes of a statement that succeeded inside a transaction that goes on.
     ///
     /// # Errors

@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use everline_wire::digest::sha256;
 
 use super::survey::Survey;
+
+/// What every such name begins with.
+const PREFIX: &str = "everline_";
 
 /// Names a statement on backend connections: 128 bits of SHA-256 over text and types.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
@@ -31,14 +34,19 @@ impl StatementId {
     /// The statement's name on a backend connection.
     #[must_use]
     pub fn name(self) -> String {
-        self.to_string()
+        let mut name = String::with_capacity(PREFIX.len() + 32);
+        name.push_str(PREFIX);
+        for byte in self.0 {
+            let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+            name.extend([digit(byte >> 4), digit(byte & 15)]);
+        }
+        name
     }
 }
 
 impl fmt::Display for StatementId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("everline_")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&self.name())
     }
 }
 
@@ -48,22 +56,60 @@ impl fmt::Debug for StatementId {
     }
 }
 
-/// One statement that a client prepared.
+/// One statement that a client prepared; its clones share it.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Statement {
-    /// Its name on backends.
-    pub id: StatementId,
-    /// Its text.
-    pub sql: Box<[u8]>,
-    /// The raw parameter types of its Parse message: a count and that many OIDs.
-    pub types: Box<[u8]>,
-    /// What its text tells.
-    pub survey: Arc<Survey>,
+pub struct Statement(Arc<Prepare>);
+
+#[derive(Debug, Eq, PartialEq)]
+struct Prepare {
+    sql: Box<[u8]>,
+    types: Box<[u8]>,
+    survey: Arc<Survey>,
+    /// Made when it is needed: an unnamed statement seldom has one.
+    id: OnceLock<StatementId>,
 }
 
 impl Statement {
+    /// A statement of this text, with the raw parameter types of its Parse message: a count and
+    /// that many OIDs.
+    #[must_use]
+    pub fn new(sql: &[u8], types: &[u8], survey: Arc<Survey>) -> Self {
+        let (sql, types) = (sql.into(), types.into());
+        Self(Arc::new(Prepare { sql, types, survey, id: OnceLock::new() }))
+    }
+
+    /// Its name on backends.
+    #[must_use]
+    pub fn id(&self) -> StatementId {
+        *self.0.id.get_or_init(|| StatementId::of(&self.0.sql, &self.0.types))
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn sql(&self) -> &[u8] {
+        &self.0.sql
+    }
+
+    /// The raw parameter types of its Parse message.
+    #[must_use]
+    pub fn types(&self) -> &[u8] {
+        &self.0.types
+    }
+
+    /// What its text tells.
+    #[must_use]
+    pub fn survey(&self) -> &Arc<Survey> {
+        &self.0.survey
+    }
+
+    /// Whether it is of this text, with these types.
+    #[must_use]
+    pub fn is(&self, sql: &[u8], types: &[u8]) -> bool {
+        *self.0.sql == *sql && *self.0.types == *types
+    }
+
     fn bytes(&self) -> usize {
-        self.sql.len().saturating_add(self.types.len())
+        self.0.sql.len().saturating_add(self.0.types.len())
     }
 }
 

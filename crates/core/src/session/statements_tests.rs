@@ -9,12 +9,7 @@ fn id(text: &str) -> StatementId {
 }
 
 fn statement(text: &str) -> Statement {
-    Statement {
-        id: id(text),
-        sql: text.as_bytes().into(),
-        types: (*b"\0\0").into(),
-        survey: Arc::default(),
-    }
+    Statement::new(text.as_bytes(), b"\0\0", Arc::default())
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub struct Survey {
     pub here: bool,
     /// Whether it is `SELECT 1`, and nothing else.
     pub probe: bool,
+    /// Whether one of its statements is a `SELECT` of a whole number and nothing else.
+    pub selects_number: bool,
     /// Whether it holds a DO block, which may leave anything on its connection.
     pub hides: bool,
     /// Whether it may make the transaction one that only reads.
@@ -82,6 +84,7 @@ impl Survey {
             survey.asks_read_only |= asks_read_only(&statement);
             survey.here = !cut && is_for_here(&statement.verb);
             survey.probe = !cut && is_probe(statement.text);
+            survey.selects_number |= selects_number(statement.text);
             if let Verb::Savepoint(name) | Verb::Release(name) = &statement.verb {
                 survey.savepoints.push((&**name).into());
             }
@@ -103,6 +106,21 @@ impl Survey {
             survey.controls.push(if cut { Control::Free } else { Control::Blank });
         }
         survey
+    }
+
+    /// Whether it tells nothing in particular: statements that stay in their transaction, and
+    /// change and tie nothing. Numbers in the text do not matter to it.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let Self { controls, read_only: _, changes, savepoints, pins, discards, .. } = self;
+        let Self { deallocates, calls, here, probe, selects_number, hides, .. } = self;
+        controls.iter().all(|control| *control == Control::Bound)
+            && changes.is_empty()
+            && savepoints.is_empty()
+            && pins.is_empty()
+            && deallocates.is_none()
+            && ![*discards, *calls, *here, *probe, *selects_number, *hides].contains(&true)
+            && ![self.asks_read_only, self.cut].contains(&true)
     }
 
     /// Whether there is no statement in it.
@@ -188,6 +206,12 @@ pub(super) fn is_probe(text: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"select")
         && rest.first().is_some_and(u8::is_ascii_whitespace)
         && rest.trim_ascii() == b"1"
+}
+
+/// Whether the text is a `SELECT` of a whole number, as [`is_probe`] is of one.
+fn selects_number(text: &[u8]) -> bool {
+    let Some((word, rest)) = text.split_at_checked(6) else { return false };
+    word.eq_ignore_ascii_case(b"select") && rest.trim_ascii().iter().all(u8::is_ascii_digit)
 }
 
 /// Whether a statement may be answered without a backend, in some states of the session.

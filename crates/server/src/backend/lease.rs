@@ -1,6 +1,5 @@
 //! One backend connection in the pool's care, and its loan to a session.
 
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use everline_core::session::BackendState;
 use everline_wire::frontend;
 use everline_wire::tag::backend as tag;
 use std::pin::Pin;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -124,14 +123,12 @@ impl Backend {
         if !self.read.is_empty() || self.ended.is_cancelled() {
             return false;
         }
-        let mut space = [const { MaybeUninit::uninit() }; 64];
-        let mut space = ReadBuf::uninit(&mut space);
-        let mut context = Context::from_waker(Waker::noop());
-        let read = Pin::new(&mut self.stream).poll_read(&mut context, &mut space);
-        if read.is_ready() && announces_shutdown(space.filled()) {
+        let mut space = [0; 64];
+        let Some(read) = self.stream.stray(&mut space) else { return true };
+        if announces_shutdown(space.get(..read).unwrap_or_default()) {
             self.registration.suspect();
         }
-        read.is_pending()
+        false
     }
 
     /// Ends the connection as one that we wanted to end, in the middle of a message of ours: a
@@ -194,9 +191,14 @@ impl Lease {
     }
 
     /// Gives the connection back to the pool.
-    pub fn give_back(mut self) {
+    pub fn give_back(self) {
+        self.give_back_at(Instant::now());
+    }
+
+    /// The same, for those who know what time it is.
+    pub fn give_back_at(mut self, now: Instant) {
         if let Some(backend) = self.backend.take() {
-            self.pools.take_back(backend, self.pool);
+            self.pools.take_back(backend, self.pool, now);
         }
     }
 
@@ -265,7 +267,7 @@ impl Drop for Lease {
             self.pools.lost(self.pool);
         } else {
             // Granted to a session that went away before it could use it.
-            self.pools.take_back(backend, self.pool);
+            self.pools.take_back(backend, self.pool, Instant::now());
         }
     }
 }

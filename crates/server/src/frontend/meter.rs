@@ -13,22 +13,27 @@ pub struct Meter {
     counted: Counted,
     statement: Option<Instant>,
     lease: Option<Instant>,
+    /// When the connection was leased, if that was in this turn.
+    just: Option<Instant>,
 }
 
 impl Meter {
-    /// Notes whether an answer is owed, and whether a connection is leased.
-    pub fn turn(&mut self, awaits: bool, leased: bool) {
+    /// Notes whether an answer is owed, and whether a connection is leased; `now`, where it is
+    /// known.
+    pub fn turn(&mut self, awaits: bool, leased: bool, now: Option<Instant>) {
+        let just = self.just.take();
         if awaits == self.statement.is_some() && leased == self.lease.is_some() {
             return;
         }
-        let now = Instant::now();
+        let now = now.or(just).unwrap_or_else(Instant::now);
         self.counted.statement_us += turned(&mut self.statement, awaits, now);
         self.counted.transaction_us += turned(&mut self.lease, leased, now);
     }
 
-    /// Since when the connection is leased; now, if it has just been.
-    pub fn leased(&mut self) -> Instant {
-        *self.lease.get_or_insert_with(Instant::now)
+    /// Notes that a connection is leased since `at`.
+    pub fn leased(&mut self, at: Instant) -> Instant {
+        self.just = Some(at);
+        *self.lease.get_or_insert(at)
     }
 
     /// Notes a wait for a connection.

@@ -54,6 +54,8 @@ pub struct Session {
     backend_unflushed: bool,
     /// What was refused by a node that does not lead is on its way again.
     again: Option<Again>,
+    /// The lease was lent at this very moment, and what it takes to use it was looked at.
+    just_lent: bool,
     /// The input holds a message that has to be longer before it can be judged, in bytes.
     wants: usize,
     presence: Presence,
@@ -94,6 +96,7 @@ impl Session {
             client_unflushed: false,
             backend_unflushed: false,
             again: None,
+            just_lent: false,
             wants: 0,
             presence,
             traffic,
@@ -114,10 +117,10 @@ impl Session {
             if self.digest().await == Next::End {
                 break;
             }
-            self.release_if_done();
+            let released = self.release_if_done();
             self.patience.look(&self.conversation, moved);
             let (here, there) = (self.input.len(), self.out.to_client.len());
-            self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some());
+            self.meter.turn(self.conversation.awaits_backend(), self.lease.is_some(), released);
             let woke = match self.patience.deadline() {
                 None => self.wait().await,
                 Some(at) => match Box::pin(timeout_at(at, self.wait())).await {
@@ -246,11 +249,14 @@ impl Session {
                 self.wants = self.wants.max(needed.saturating_add(Header::BYTES));
                 return Next::Wait;
             }
-            self.make_way();
+            let sure = std::mem::take(&mut self.just_lent);
+            if !sure {
+                self.make_way();
+            }
             let end = Header::BYTES.saturating_add(here);
             let body = self.input.get(Header::BYTES..end).unwrap_or_default();
             let message = Incoming { tag: header.tag, body_bytes: header.body, body };
-            let withheld = self.conversation.may_begin() && !self.may_dispatch();
+            let withheld = !sure && self.conversation.may_begin() && !self.may_dispatch();
             let state = self.lease.as_mut().map(|lease| {
                 let state = &mut lease.backend().state;
                 state.withheld = withheld;
@@ -347,6 +353,7 @@ impl Session {
         if self.again.is_none()
             && let Some(lease) = self.context.pools.try_lease(self.pool.id())
         {
+            self.just_lent = true;
             return Ok(lease);
         }
         Box::pin(self.wait_for_lease()).await
@@ -388,7 +395,7 @@ impl Session {
 
     /// Whether something may begin on a connection that is leased already.
     fn may_dispatch(&self) -> bool {
-        self.lease.is_none() || self.context.pools.target().is_available()
+        self.lease.is_none() || self.context.pools.is_available()
     }
 
     /// Waits for the leader with the lease in hand; it is lost if the epoch ends meanwhile.
@@ -424,7 +431,7 @@ impl Session {
 
     fn attach(&mut self, mut lease: Lease) {
         let backend = lease.backend();
-        self.cancel.slot.attach(backend, self.meter.leased());
+        self.cancel.slot.attach(backend, self.meter.leased(backend.lent_at));
         self.backend_unflushed = false;
         self.out.to_backend.clear();
         self.lease = Some(lease);
@@ -497,20 +504,23 @@ impl Session {
         }
     }
 
-    fn release_if_done(&mut self) {
+    /// Gives the connection back when the client can do without it; when that was, if it was.
+    fn release_if_done(&mut self) -> Option<Instant> {
         let done = self.conversation.wants_release()
             && self.out.to_backend.is_empty()
             && !self.backend_unflushed
             && self.rest.1 == 0;
         if !done {
-            return;
+            return None;
         }
-        let Some(lease) = self.lease.take() else { return };
+        let lease = self.lease.take()?;
+        let now = Instant::now();
         if self.cancel.slot.detach() {
-            lease.give_back();
+            lease.give_back_at(now);
         } else {
             lease.close();
         }
+        Some(now)
     }
 
     /// Passes on what was counted; true when a statement was answered.

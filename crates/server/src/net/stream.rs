@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -147,6 +147,30 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.peek(bytes).await,
             Self::Unix(_) | Self::Tls(_) => Ok(0),
+        }
+    }
+
+    /// Reads into `space` what has come, without waiting: how much that is, and 0 for an end or an
+    /// error; `None` when there is nothing.
+    ///
+    /// In the clear nobody is woken for it later: whoever was to be, stays so.
+    pub fn stray(&mut self, space: &mut [u8]) -> Option<usize> {
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(space),
+            Self::Unix(stream) => stream.try_read(space),
+            Self::Tls(stream) => {
+                let mut context = Context::from_waker(Waker::noop());
+                let mut space = ReadBuf::new(space);
+                match Pin::new(stream).poll_read(&mut context, &mut space) {
+                    Poll::Ready(read) => read.map(|()| space.filled().len()),
+                    Poll::Pending => return None,
+                }
+            }
+        };
+        match read {
+            Ok(read) => Some(read),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(0),
         }
     }
 

@@ -31,7 +31,7 @@ use super::lease::{Backend, Lease};
 use crate::metrics::histogram::{Histogram, WAITS};
 use crate::supervisor::{Reporter, Target};
 use ahead::Ahead;
-use wait::{For, Held, Place, Waiting};
+use wait::{For, Held, Waiting};
 
 pub use member::Member;
 pub use pause::{Pauses, Resumed, Scope};
@@ -315,6 +315,12 @@ impl Pools {
         Arc::clone(&self.targets.borrow())
     }
 
+    /// Whether there is a leader to which statements may be sent.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.targets.borrow().is_available()
+    }
+
     /// The pool of `key`, made when it is the first of its kind.
     ///
     /// What `spec` says holds from then on, also where the pool is there already: a password may
@@ -532,33 +538,18 @@ impl Pools {
         self.tasks.spawn(task);
     }
 
-    fn enqueue(
-        &self,
-        pool: PoolId,
-        grant: oneshot::Sender<Grant>,
-    ) -> Result<Place<'_>, LeaseError> {
-        let mut inner = self.lock();
-        let waiting: usize = inner.pools.values().map(|pool| pool.waiters.len()).sum();
-        if waiting >= self.settings().waiters_max {
-            return Err(LeaseError::TooManyHeld);
-        }
-        let ticket = inner.next_ticket;
-        inner.next_ticket = inner.next_ticket.wrapping_add(1);
-        if let Some(queue) = inner.pools.get_mut(&pool) {
-            queue.waiters.push_back(Waiter { ticket, since: Instant::now(), grant });
-            let counts = inner.plan.counts_mut(pool);
-            counts.waiting = counts.waiting.saturating_add(1);
-        }
-        Ok(Place { pools: self, pool, ticket })
-    }
-
     /// Takes a connection back: to whoever waits, to the idle ones, or to its end.
-    pub(super) fn take_back(self: &Arc<Self>, mut backend: Box<Backend>, pool: PoolId) {
-        let current = {
+    pub(super) fn take_back(
+        self: &Arc<Self>,
+        mut backend: Box<Backend>,
+        pool: PoolId,
+        now: Instant,
+    ) {
+        let (current, available) = {
             let target = self.targets.borrow();
-            backend.epoch == target.epoch && !target.ended.is_cancelled() && !target.is_leaving()
+            let same = backend.epoch == target.epoch && !target.ended.is_cancelled();
+            (same && !target.is_leaving(), target.is_available())
         };
-        let now = Instant::now();
         let young = backend.until.is_none_or(|until| now < until);
         let fit = current && young && !backend.state.spoiled && backend.is_quiet();
         let mut inner = self.lock();
@@ -567,6 +558,15 @@ impl Pools {
         let fit = fit && fresh && !self.pauses_pool(&inner, pool);
         inner.plan.note_hold(pool, now.saturating_duration_since(backend.lent_at));
         let keep = fit && inner.plan.returned(pool, now.into_std()) == Returned::Keep;
+        if keep
+            && available
+            && let Some(waiter) = inner.next_waiter(pool)
+        {
+            drop(inner);
+            backend.lent_at = now;
+            waiter.take(Lease::new(backend, pool, Arc::clone(self)));
+            return;
+        }
         let counts = inner.plan.counts_mut(pool);
         counts.lent = counts.lent.saturating_sub(1);
         if keep {

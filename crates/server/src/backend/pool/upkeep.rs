@@ -68,9 +68,7 @@ impl Pools {
             return;
         }
         while let Some((waiter, lease)) = self.match_one() {
-            if let Err(Ok(unwanted)) = waiter.grant.send(Ok(lease)) {
-                unwanted.give_back();
-            }
+            waiter.take(lease);
         }
         self.dial_where_needed();
     }

@@ -4,9 +4,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use everline_core::pool::plan::PoolId;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::{LeaseError, Pools, Terms};
+use super::{Grant, Inner, LeaseError, Pools, Terms, Waiter};
+use crate::backend::lease::Lease;
 
 /// A session's place in the queue; given up when it is dropped.
 pub(super) struct Place<'a> {
@@ -19,15 +21,60 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut inner = self.pools.lock();
         let Some(queue) = inner.pools.get_mut(&self.pool) else { return };
-        let before = queue.waiters.len();
-        queue.waiters.retain(|waiter| waiter.ticket != self.ticket);
-        let gone = before.saturating_sub(queue.waiters.len());
+        // Tickets are given out in order. Whoever was granted a connection is not there any more.
+        let place = queue.waiters.binary_search_by_key(&self.ticket, |waiter| waiter.ticket);
+        let Ok(place) = place else { return };
+        queue.waiters.remove(place);
         let counts = inner.plan.counts_mut(self.pool);
-        counts.waiting = counts.waiting.saturating_sub(gone);
+        counts.waiting = counts.waiting.saturating_sub(1);
+    }
+}
+
+impl Waiter {
+    /// Gives it the connection that it waits for; if it is gone, somebody else gets it.
+    pub(super) fn take(self, lease: Lease) {
+        if let Err(Ok(unwanted)) = self.grant.send(Ok(lease)) {
+            unwanted.give_back();
+        }
+    }
+}
+
+impl Inner {
+    /// Whoever has waited longest in `pool`, to be given a connection that another session of it
+    /// has given back: nothing else has changed, and nothing needs to be looked at.
+    pub(super) fn next_waiter(&mut self, pool: PoolId) -> Option<Waiter> {
+        let waiter = self.pools.get_mut(&pool)?.waiters.pop_front()?;
+        let counts = self.plan.counts_mut(pool);
+        counts.waiting = counts.waiting.saturating_sub(1);
+        Some(waiter)
     }
 }
 
 impl Pools {
+    /// Gives a session its place in the queue of `pool`.
+    ///
+    /// # Errors
+    /// [`LeaseError::TooManyHeld`].
+    pub(super) fn enqueue(
+        &self,
+        pool: PoolId,
+        grant: oneshot::Sender<Grant>,
+    ) -> Result<Place<'_>, LeaseError> {
+        let mut inner = self.lock();
+        let waiting: usize = inner.pools.values().map(|pool| pool.waiters.len()).sum();
+        if waiting >= self.settings().waiters_max {
+            return Err(LeaseError::TooManyHeld);
+        }
+        let ticket = inner.next_ticket;
+        inner.next_ticket = inner.next_ticket.wrapping_add(1);
+        if let Some(queue) = inner.pools.get_mut(&pool) {
+            queue.waiters.push_back(Waiter { ticket, since: Instant::now(), grant });
+            let counts = inner.plan.counts_mut(pool);
+            counts.waiting = counts.waiting.saturating_add(1);
+        }
+        Ok(Place { pools: self, pool, ticket })
+    }
+
     /// Waits, held, until there is another epoch than `epoch`, at most for `pause`: the node that
     /// leads it has refused a statement as one that does not lead.
     ///

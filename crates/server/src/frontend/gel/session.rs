@@ -117,7 +117,7 @@ impl Session {
             let inside = self.ready.machine.status() != Status::Idle;
             self.patience.note(self.ready.machine.is_busy(), inside, moved);
             let (here, there) = (self.ready.input.len(), self.to_client.len());
-            self.meter.turn(self.ready.machine.is_busy(), self.lease.is_some());
+            self.meter.turn(self.ready.machine.is_busy(), self.lease.is_some(), None);
             let woke = match self.patience.deadline() {
                 None => self.wait().await,
                 Some(at) => match timeout_at(at, self.wait()).await {
@@ -329,7 +329,8 @@ impl Session {
     }
 
     fn attach(&mut self, mut lease: Lease) {
-        self.ready.cancel.slot.attach(lease.backend(), self.meter.leased());
+        let backend = lease.backend();
+        self.ready.cancel.slot.attach(backend, self.meter.leased(backend.lent_at));
         self.backend_unflushed = false;
         self.to_backend.clear();
         self.lease = Some(lease);
@@ -446,7 +447,7 @@ impl Session {
 
     /// Ends the session: gives the connection back or has its command cancelled.
     async fn part(mut self) {
-        self.meter.turn(false, false);
+        self.meter.turn(false, false, None);
         self.count();
         if let Some(lease) = self.lease.take() {
             let clean = self.ready.cancel.slot.detach() && !self.ready.machine.holds_lease();
