@@ -28,6 +28,8 @@ fn the_corpus_is_replayed() {
     }
 }
 
+/// Without the server's crate there are fewer targets.
+#[cfg(feature = "server")]
 #[test]
 fn each_target_has_a_program_and_each_corpus_a_target() {
     let programs = corpora().join("../fuzz_targets");
