@@ -81,7 +81,7 @@ impl Agent {
     /// See [`Agent::start`].
     pub async fn start_with_tls(kind: Kind, tls: Tls) -> Result<Self> {
         let port = ports::free_address()?.port();
-        Self::start_at(kind, Some((port, tls)), None).await
+        Self::start_at(kind, Some(Box::new((port, tls))), None).await
     }
 
     /// As [`Agent::start`], on a host of its own.
@@ -92,7 +92,11 @@ impl Agent {
         Self::start_at(kind, None, Some(host.clone())).await
     }
 
-    async fn start_at(kind: Kind, tls: Option<(u16, Tls)>, host: Option<Host>) -> Result<Self> {
+    async fn start_at(
+        kind: Kind,
+        tls: Option<Box<(u16, Tls)>>,
+        host: Option<Host>,
+    ) -> Result<Self> {
         let program = find().await?.to_owned();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = run_directory()?.join(format!("consul{number}"));
