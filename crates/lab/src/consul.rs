@@ -107,7 +107,6 @@ impl Agent {
             let port = || ports::free_address().map(|address| address.port());
             (ports::free_address()?, [port()?, port()?, port()?])
         };
-        let tls = tls.map(Box::new);
         let mut agent = Self { kind, program, directory, http, others, tls, process: None, host };
         agent.start_again().await?;
         Ok(agent)
