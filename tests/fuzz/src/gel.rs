@@ -217,7 +217,7 @@ impl Play {
         body.put_slice(state);
         if tag == b'O' {
             let known = self.known.get(everline_core::session::gel::describe::Shape::Record, text);
-            let known = known.filter(|_| input.byte() % 2 == 0);
+            let known = known.filter(|_| input.byte().is_multiple_of(2));
             body.put_slice(&known.map_or([0; 16], |known| known.input.id));
             body.put_slice(&[0; 16]);
             let arguments = input.bytes();

@@ -108,7 +108,7 @@ impl Play {
             2 => {
                 let text = input.one(DELICATE).as_bytes();
                 let mut out = BytesMut::new();
-                if input.byte() % 2 == 0 {
+                if input.byte().is_multiple_of(2) {
                     frontend::query(&mut out, text);
                 } else {
                     frontend::parse(&mut out, b"", text, b"\0\0");

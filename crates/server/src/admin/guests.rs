@@ -2,9 +2,8 @@
 //!
 //! A client that holds its connection open and does nothing must not keep a probe out, so where
 //! there is no room one leaves: of those that have asked for nothing yet the one that has been
-//! there
-//! longest, and only where all have asked, the oldest of them. So a crowd that says nothing pushes
-//! out its own kind, and not who looks on.
+//! there longest, and only where all have asked, the oldest of them. So a crowd that says nothing
+//! pushes out its own kind, and not who looks on.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
