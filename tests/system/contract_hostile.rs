@@ -60,7 +60,9 @@ fn a_flood_of_cancel_requests_cancels_what_it_may_and_nothing_else() {
                 let (process_id, secret) = seat.client.key().expect("a key").clone();
                 let mut secret = secret.to_vec();
                 if n % 2 == 1 {
-                    secret.iter_mut().for_each(|byte| *byte ^= 0xff);
+                    for byte in &mut secret {
+                        *byte ^= 0xff;
+                    }
                 }
                 requests.push(tokio::spawn(cancel(address, process_id, secret)));
             }
