@@ -1,5 +1,5 @@
 //! The failure contract against clients that mean harm, or behave as if they did: floods of cancel
-//! requests, clients that leave in crowds, and long pipelines across a loss.
+//! requests, clients that leave in crowds, long pipelines and portals across a loss.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use everline_lab::postgres::{Cluster, ClusterOptions};
 use everline_wire::startup;
 
 use crate::scene::{Fault, Scene, dsn, is_available, keep_log, launch, number, run, status, until};
-use crate::seat::Seat;
+use crate::seat::{ONE, Seat};
 
 /// Clients whose statements are held.
 const HELD: usize = 20;
@@ -174,6 +174,41 @@ fn a_pipeline_of_many_segments_gets_an_answer_for_each() {
         let rows = "SELECT count(*) || ' ' || max(n) FROM t";
         let expected = format!("{SEGMENTS} {}", SEGMENTS - 1);
         assert_eq!(scene.cluster.primary().value(rows).await?, expected);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_portal_ends_with_its_backend() {
+    run(async {
+        let mut scene = Scene::adaptive(Fault::Kill, &["--failover-hold", "30s"]).await?;
+        let mut fetches = Seat::app("fetches", scene.address()).await;
+        let mut cursor = Seat::app("has a cursor", scene.address()).await;
+        let bind = "Q:BEGIN / P::SELECT n FROM generate_series(1, 3) n / B:p: / E:p:1 / S";
+        fetches.ask(bind, "C[BEGIN] / Z[T] / 1 / 2 / D[1] / s / Z[T]").await;
+        let declare = "Q:BEGIN / Q:DECLARE c CURSOR FOR SELECT 1";
+        cursor.ask(declare, "C[BEGIN] / Z[T] / C[DECLARE CURSOR] / Z[T]").await;
+        scene.strike(Fault::Kill).await?;
+        scene.until("an outage", |status| !is_available(status)).await;
+        for seat in [&mut fetches, &mut cursor] {
+            seat.is_silent().await;
+        }
+        fetches.ask("E:p:1 / S", "E:lost / Z[E]").await;
+        fetches.ask("C:P:p / D:P:p / S", "3 / n / Z[E]").await;
+        cursor.ask("Q:FETCH c", "E:lost / Z[E]").await;
+        scene.succeed().await?;
+        for seat in [&mut fetches, &mut cursor] {
+            seat.ask("Q:ROLLBACK", "C[ROLLBACK] / Z[I]").await;
+        }
+        let unknown = "E[34000 \"portal \\\"p\\\" does not exist\"] / Z[I]";
+        fetches.ask("E:p:1 / S", unknown).await;
+        cursor.ask("Q:FETCH c", "E[34000 \"cursor \\\"c\\\" does not exist\"] / Z[I]").await;
+        let whole = "C[BEGIN] / Z[T] / 1 / 2 / D[1] / s / Z[T] / C[COMMIT] / Z[I]";
+        fetches.ask(&format!("{bind} / Q:COMMIT"), whole).await;
+        for mut seat in [fetches, cursor] {
+            seat.ask("Q:SELECT 1", ONE).await;
+            seat.is_silent().await;
+        }
         Ok(())
     });
 }
