@@ -51,6 +51,7 @@ impl Inner {
         }
         if let Some(pool) = self.pools.remove(&id) {
             self.by_key.remove(&pool.key);
+            self.groups.forget(&pool.key);
         }
         self.plan.forget(id);
     }

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use everline_core::pool::plan::{Counts, GroupId, Plan, PoolId, Returned};
+use everline_core::pool::plan::{Counts, Plan, PoolId, Returned};
 use everline_core::session::backend_state::Parameters;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -130,7 +130,7 @@ struct Inner {
     plan: Plan,
     by_key: BTreeMap<PoolKey, PoolId>,
     pools: BTreeMap<PoolId, Pool>,
-    groups: BTreeMap<spec::Group, GroupId>,
+    groups: spec::Groups,
     /// Connections to the node that will lead.
     ahead: Vec<Ahead>,
     /// The epoch that was swept last.
@@ -263,7 +263,7 @@ impl Pools {
             plan: Plan::new(settings.connections_max, settings.dials_max),
             by_key: BTreeMap::new(),
             pools: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            groups: spec::Groups::default(),
             ahead: Vec::new(),
             epoch: 0,
             next_pool: 0,
@@ -327,7 +327,7 @@ impl Pools {
     /// have changed.
     pub fn pool(self: &Arc<Self>, key: &PoolKey, spec: PoolSpec) -> Member {
         let mut inner = self.lock();
-        let limits = inner.limits(key, &spec);
+        let limits = inner.groups.limits(key, &spec);
         if let Some(id) = inner.by_key.get(key) {
             let id = *id;
             if let Some(pool) = inner.pools.get_mut(&id) {

@@ -1,8 +1,10 @@
 //! What a pool is made from: its login and its bounds.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use everline_core::pool::plan::{GroupId, Limits};
 
-use super::{Inner, PoolKey};
+use super::PoolKey;
 use crate::backend::dial::Login;
 
 /// What is between the user and the word of [`PoolKey::asks`]: no startup packet can hold it.
@@ -47,22 +49,51 @@ impl PoolSpec {
 
 /// What pools can have in common.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) enum Group {
+enum Group {
     Database(String),
     User(String),
 }
 
-impl Inner {
-    /// The bounds of the pool of `key`. Only configured databases and users make a group, so
-    /// there are no more groups than the configuration has names.
+/// The groups of the pools that there are. A setting for all databases makes one of each name that
+/// a client thinks of, so a group goes with its last pool.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    by_name: BTreeMap<Group, (GroupId, BTreeSet<PoolKey>)>,
+    next: u32,
+}
+
+impl Groups {
+    /// The bounds of the pool of `key`, which is in its groups from then on.
     pub(super) fn limits(&mut self, key: &PoolKey, spec: &PoolSpec) -> Limits {
         let database = spec.database_max.map(|most| (Group::Database(key.database.clone()), most));
         let user = spec.user_max.map(|most| (Group::User(key.user.clone()), most));
         let groups = [database, user].map(|group| {
             let (group, most) = group?;
-            let next = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
-            Some((*self.groups.entry(group).or_insert(next), most))
+            let next = &mut self.next;
+            let (id, keys) = self.by_name.entry(group).or_insert_with(|| {
+                let id = GroupId(*next);
+                *next = next.wrapping_add(1);
+                (id, BTreeSet::new())
+            });
+            keys.insert(key.clone());
+            Some((*id, most))
         });
         Limits { min: spec.size_min, max: spec.size_max.unwrap_or(usize::MAX), groups }
     }
+
+    /// Takes the pool of `key` out of its groups.
+    pub(super) fn forget(&mut self, key: &PoolKey) {
+        let groups = [Group::Database(key.database.clone()), Group::User(key.user.clone())];
+        for group in groups {
+            let Some((_, keys)) = self.by_name.get_mut(&group) else { continue };
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_name.remove(&group);
+            }
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "spec_tests.rs"]
+mod tests;
