@@ -10,7 +10,7 @@ use everline_wire::tag::{backend as tag, frontend};
 use super::backend_state::BackendState;
 use super::conversation::{Conversation, Incoming};
 use super::pin::Pins;
-use super::pipeline::Request;
+use super::pipeline::{Request, Segment};
 use super::transaction::Transaction;
 use crate::limits::{KEPT_BYTES_MAX, WHOLE_MESSAGE_BYTES_MAX};
 
@@ -113,19 +113,7 @@ impl Conversation {
     /// that is lost.
     #[must_use]
     pub fn awaits_probe(&self) -> bool {
-        let probes = |request: &Request| match request {
-            Request::Sync(segment) | Request::Query(segment) => segment.is_probe(),
-            Request::Parse { .. }
-            | Request::ParseAnswered { .. }
-            | Request::Bind { .. }
-            | Request::DescribeStatement
-            | Request::DescribePortal
-            | Request::Execute(_)
-            | Request::Close { .. }
-            | Request::CloseAnswered(_)
-            | Request::Ours
-            | Request::Dress(_) => false,
-        };
+        let probes = |request: &Request| request.segment().is_some_and(Segment::is_probe);
         self.kept.whole
             && self.kept.taken_back < TAKEN_BACK_MAX
             && self.transaction == Transaction::None

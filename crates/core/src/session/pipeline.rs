@@ -187,6 +187,26 @@ impl Segment {
     }
 }
 
+impl Request {
+    /// The segment that its answer ends.
+    #[must_use]
+    pub const fn segment(&self) -> Option<&Segment> {
+        match self {
+            Self::Sync(segment) | Self::Query(segment) => Some(segment),
+            Self::Parse { .. }
+            | Self::ParseAnswered { .. }
+            | Self::Bind { .. }
+            | Self::DescribeStatement
+            | Self::DescribePortal
+            | Self::Execute(_)
+            | Self::Close { .. }
+            | Self::CloseAnswered(_)
+            | Self::Ours
+            | Self::Dress(_) => None,
+        }
+    }
+}
+
 /// The requests that are owed, and the segment that no Sync has closed yet.
 #[derive(Debug, Default)]
 pub struct Pipeline {

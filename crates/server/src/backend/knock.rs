@@ -21,8 +21,8 @@ const KNOCK_INTERVAL: Duration = Duration::from_secs(30);
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Logs in at the leader from time to time, as the system connection does, each within
-/// `dial_timeout`, and leaves; reports when it
-/// lets nobody in any more. While something is paused, it stays away.
+/// `dial_timeout`, and leaves; reports when it lets nobody in any more. While something is paused,
+/// it stays away.
 ///
 /// # Cancel safety
 /// Safe: the socket is closed.
